@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Cleanup attributes and the monotonic clock: what every room needs. */
+#ifndef KAT_UTIL_H
+#define KAT_UTIL_H
+
+#include <dirent.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KAT_NS_PER_MS	  1000000LL
+#define KAT_NS_PER_S	  1000000000LL
+
+#define KAT_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+static inline void kat_cleanup_free(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void kat_cleanup_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static inline void kat_cleanup_fclose(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+
+static inline void kat_cleanup_closedir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+#define cleanup_free   __attribute__((__cleanup__(kat_cleanup_free)))
+#define cleanup_close  __attribute__((__cleanup__(kat_cleanup_close)))
+#define cleanup_fclose __attribute__((__cleanup__(kat_cleanup_fclose)))
+#define cleanup_dir    __attribute__((__cleanup__(kat_cleanup_closedir)))
+
+/* CLOCK_MONOTONIC in nanoseconds: the clock of every deadline. */
+static inline int64_t kat_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * KAT_NS_PER_S + ts.tv_nsec;
+}
+
+static inline int64_t kat_deadline_ms(int64_t ms)
+{
+	return kat_now_ns() + ms * KAT_NS_PER_MS;
+}
+
+#endif /* KAT_UTIL_H */
