@@ -1,0 +1,153 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Real migrations of a real guest between two nodes, on any machine: QEMU emulates, and the
+# kernels that it needs are namespaces here or User-Mode Linux.  Nothing outlives a run.
+set -euo pipefail
+. "$(dirname "$(realpath "$0")")/lib.sh"
+
+usage() {
+	cat <<-'END'
+		usage: lab.sh [OPTION...] SCENARIO... | --all | --list
+		  --place host|uml|uml2   where: namespaces on this kernel, the same inside one
+		                          User-Mode Linux, or two of these as two nodes; otherwise
+		                          the first that has what the scenario needs
+		  --jobs N                so many scenarios side by side (1), but those under load
+		  --logs DIR              where the logs go
+		  --capture               with a capture from each node (NODE/capture.pcap)
+		  --keep                  the lab stays up at the end, with a prompt
+		Everything is kept below KATAMARAN_LAB (/var/tmp/katamaran-lab); KATAMARAN=PREFIX takes
+		an installed katamaran instead of building this one.
+	END
+}
+
+list() {
+	local name
+	for name in $(scenarios); do
+		printf '%-18s %s\n' "$name" "$(sed -n '3s/^# //p' "$HERE/scenarios/$name.sh")"
+	done
+}
+
+names=() wanted_place='' logs='' jobs=1 KEEP=${KEEP-} CAPTURE=${CAPTURE-}
+while (($#)); do
+	case $1 in
+	--inside) shift; inside "$@"; exit ;;
+	--list) list; exit ;;
+	--all) mapfile -t names < <(scenarios) ;;
+	--place) wanted_place=${2:?--place wants host, uml or uml2}; shift ;;
+	--jobs) jobs=${2:?--jobs wants a number}; shift ;;
+	--logs) logs=${2:?--logs wants a directory}; shift ;;
+	--capture) CAPTURE=1 ;;
+	--keep) KEEP=1 ;;
+	-h | --help) usage; exit ;;
+	-*) usage >&2; exit 2 ;;
+	*) names+=("$1") ;;
+	esac
+	shift
+done
+((${#names[@]})) || { usage >&2; exit 2; }
+case $wanted_place in
+'' | host | uml | uml2) ;;
+*) die "--place: host, uml or uml2, not '$wanted_place'" ;;
+esac
+[[ $jobs =~ ^[1-9][0-9]?$ ]] || die "--jobs: a number from 1 to 99, not '$jobs'"
+[[ ! $KEEP || $jobs = 1 ]] || die "--keep has one prompt: not with --jobs"
+for name in "${names[@]}"; do
+	load "$name"
+done
+export KEEP CAPTURE
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+prepare "${names[@]}"
+[[ ! $CAPTURE ]] || need tcpdump
+logs=$(realpath -m "${logs:-$LAB/logs/$(date +%Y%m%d-%H%M%S)-$$}")
+passed=0 failed=0 skipped=0
+
+# What failed before katamaran had a part in it, or by the lab's own lines: a guest that did not
+# boot, a monitor or a User-Mode Linux that hangs, a packet that the fabric dropped, a probe that
+# got no processor.  Never a packet lost on katamaran's watch, nor a guest that does not answer
+# after its move.
+labs_fault() {
+	[[ $verdict = FAIL && $text =~ ^(the lab itself dropped|not within [0-9]+ s: (answers|qmp|heartbeat)|node[12]? does not answer|client does not answer|probe (itself|in the guest) was too slow) ]]
+}
+
+# On a machine that gives katamaran no processor for long enough QEMU outruns the brake: one or
+# two packets may be lost, the verdict says "unknown" and why.  Not twice running.
+outran() {
+	[[ $verdict = FAIL ]] && grep -qs "QEMU was faster than the redirect" "$logs/$1"/*/kata-source.err
+}
+
+# one NAME: runs it, says how it went, and leaves its verdict for the sum.
+one() {
+	local start=$EPOCHSECONDS why
+	run_scenario "$1" "$wanted_place" "$logs/$1"
+	why=''
+	if labs_fault; then
+		why="the lab is at fault"
+	elif outran "$1"; then
+		why="QEMU was faster than the redirect"
+	fi
+	if [[ $why ]]; then
+		printf 'AGAIN %-16s %s: %s\n' "$1" "$why" "$text"
+		run_scenario "$1" "$wanted_place" "$logs/$1-again"
+	fi
+	printf '%s  %-16s %-4s %3d s  %s\n' "$verdict" "$1" "${place:--}" \
+		$((EPOCHSECONDS - start)) "$text"
+	echo "$verdict" >"$logs/$1/verdict"
+}
+
+# beside NAME: the same in a shell of its own; what is told to end ends its scenario.
+beside() (
+	trap end_scenario EXIT
+	trap 'exit 143' TERM
+	one "$1"
+)
+
+# Those that want the machine for themselves come first, and then those that may take longest,
+# so that none of them is left to run at the end.
+queue() {
+	local name
+	for name in "${names[@]}"; do
+		load "$name"
+		echo "${alone:-0} $limit $name"
+	done | sort -s -k 1,1rn -k 2,2rn
+}
+
+side_by_side() {
+	local name alone all
+	all=$(queue)
+	while read -r alone _ name; do
+		if ((alone)); then
+			one "$name" </dev/null
+			continue
+		fi
+		((${#JOBS[@]} < jobs)) || reap
+		beside "$name" </dev/null &
+		JOBS[$!]=$name
+	done <<<"$all"
+	wait
+	JOBS=()
+}
+
+reap() {
+	local pid
+	wait -n -p pid "${!JOBS[@]}" || true
+	unset "JOBS[$pid]"
+}
+
+if ((jobs == 1)); then
+	for name in "${names[@]}"; do
+		one "$name"
+	done
+else
+	side_by_side
+fi
+for name in "${names[@]}"; do
+	case $(cat "$logs/$name/verdict" 2>/dev/null) in
+	PASS) passed=$((passed + 1)) ;;
+	SKIP) skipped=$((skipped + 1)) ;;
+	*) failed=$((failed + 1)) ;;
+	esac
+done
+echo "$passed passed, $failed failed, $skipped skipped; logs: $logs"
+((failed == 0 && skipped == 0))

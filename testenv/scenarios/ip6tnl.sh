@@ -1,0 +1,14 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: BSD-2-Clause
+# a guest with IPv4 and IPv6 between nodes that have IPv6 (an ip6tnl tunnel), announced twice
+
+needs="ip6_tunnel sch_plug" wants=katamaran places='host uml uml2'
+underlay=6
+cards=("tap0 $GUEST_MAC $GUEST_IP $GUEST_IP6")
+
+scenario() {
+	two_guests
+	conf node2 announce='{ plugin = "announce-self"; }, { plugin = "garp"; }'
+	one_migration
+	nothing_lost
+}

@@ -1,0 +1,13 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: BSD-2-Clause
+# a guest that has only IPv6, between nodes that have IPv4 (a sit tunnel)
+
+needs="sit sch_plug" wants=katamaran places='host uml uml2'
+cards=("tap0 $GUEST_MAC $GUEST_IP6")
+
+scenario() {
+	two_guests
+	conf node2
+	one_migration
+	nothing_lost
+}

@@ -1,0 +1,43 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# SPDX-License-Identifier: BSD-2-Clause
+# 1500 bytes with DF, fragments of UDP and bulk TCP, through ipip and back through GRE: proven
+
+needs="ipip ip_gre sch_plug" wants=katamaran places='host uml' alone=1
+
+scenario() {
+	two_guests
+	wait_for 60 on client "$PROBE" -p udp -e -c 2 -f 1 -w 0.5 "$GUEST_IP"
+	leg node1 node2 ipip
+	guest_quit node1
+	guest node1 -incoming defer
+	wait_for 60 qmp node1 '{"execute":"query-status"}'
+	ip_batch node1 <<<"route replace $GUEST_IP dev tap0"
+	leg node2 node1 gre
+}
+
+leg() {
+	settings=(cutover="$3" hold_s=1)
+	before
+	no_traffic
+	# With the header of ICMP and IP that is 1500.
+	more_traffic full -s 1472 -D "$GUEST_IP"
+	more_traffic fragments -p udp -r 50 -s 4000 "$GUEST_IP"
+	# Segments that the kernel keeps together on its way, until they meet the tunnel.
+	more_traffic bulk -p tcp -r 1000 "$GUEST_IP"
+	sleep 1
+	# shellcheck disable=SC2016	# the agent's own, of whose namespaces the node is
+	one_command "$1" "$2" nsenter -t "$(on "$2" eval 'echo $$')" -n -m --
+	sleep 1
+	traffic_ends
+	nothing_lost
+	nothing_corrupt
+	[[ ${R[icmp_errors]} = 0 ]] || fail "${R[icmp_errors]} ICMP errors"
+	[[ $(summed redirected) -gt 0 ]] || fail "nothing was redirected: $SUMMARY"
+	runs_on "$2"
+	status_is "$1" postmigrate
+	unchanged "$1" "$ROUTE_TO_TAP"
+	unchanged "$2"
+	said+="${said:+, }$3: ${R[sent]} packets and $(((R[tcp_bytes_there] + R[tcp_bytes_back]) / 1000)) kB of TCP"
+	fact note "proven_zero, $said"
+}
+said=''

@@ -1,0 +1,14 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: BSD-2-Clause
+# the tap in a namespace of its own, joined to a veth by tc as Kata Containers does it
+
+needs="ipip sch_plug sch_ingress cls_u32 act_mirred" wants=katamaran
+places='host uml uml2'
+form=kata
+
+scenario() {
+	two_guests
+	conf node2
+	one_migration
+	nothing_lost
+}

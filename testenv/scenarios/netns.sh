@@ -1,0 +1,13 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: BSD-2-Clause
+# GRE to a tap in a namespace of its own on both nodes, which routes between it and a veth
+
+needs="ip_gre sch_plug" wants=katamaran places='host uml uml2'
+form=pod
+
+scenario() {
+	two_guests
+	conf node2 cutover=gre
+	one_migration
+	nothing_lost
+}

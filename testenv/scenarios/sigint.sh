@@ -1,0 +1,21 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: BSD-2-Clause
+# SIGINT to the source during the copy: exit 130, the guest stays as it was
+
+needs="ipip sch_plug" wants=katamaran
+
+scenario() {
+	two_guests
+	conf node2 bandwidth=$((4 << 20))
+	before
+	LIMITS=$(limits node1)
+	traffic
+	sleep 1
+	destination node2
+	source_end node1 node2
+	wait_for 30 under_way node1 || fail "no copy to disturb: $(last_word node1 source)"
+	on node1 sign INT kata-source
+	ended_with node1 source 130 5
+	ended_with node2 dest 1 5
+	stayed
+}
