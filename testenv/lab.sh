@@ -94,6 +94,30 @@ one() {
 	printf '%s  %-16s %-4s %3d s  %s\n' "$verdict" "$1" "${place:--}" \
 		$((EPOCHSECONDS - start)) "$text"
 	echo "$verdict" >"$logs/$1/verdict"
+	[[ $verdict != FAIL ]] || last_words "$logs/$1${why:+-again}"
+}
+
+# last_words LOGS: what the ends and their QEMUs said last, for who sees only this output.
+last_words() {
+	local file
+	for file in "$1"/*/*.err; do
+		[[ ! -s $file ]] || tail -n 3 "$file" | cut -c 1-200 | sed "s|^|      ${file#"$1"/}: |"
+	done
+}
+
+# What failed beside another scenario is run once more, alone, and both tries are said.  It
+# passes only if it does so then; should more than three fail, it is not the machine's mood.
+second_tries() {
+	local name failures=()
+	for name in "${names[@]}"; do
+		[[ $(cat "$logs/$name/verdict" 2>/dev/null) != FAIL ]] || failures+=("$name")
+	done
+	((${#failures[@]} && ${#failures[@]} <= 3)) || return 0
+	echo "Once more, alone: ${failures[*]}"
+	for name in "${failures[@]}"; do
+		mv "$logs/$name" "$logs/$name-first"
+		one "$name" </dev/null
+	done
 }
 
 # beside NAME: the same in a shell of its own; what is told to end ends its scenario.
@@ -127,6 +151,7 @@ side_by_side() {
 	done <<<"$all"
 	wait
 	JOBS=()
+	second_tries
 }
 
 reap() {
