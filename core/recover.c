@@ -113,7 +113,7 @@ struct search {
 	void (*tell)(const struct kat_past *past, void *data); /* NULL: recover it */
 	void *data;
 	struct kat_error **err;
-	struct kat_error *first; /* with "all": what went wrong; the others are done */
+	struct kat_error *worst; /* with "all": the others are done all the same */
 };
 
 static bool same(const char *a, const char *b)
@@ -200,10 +200,12 @@ static int try_one(int dir, const char *name, void *data)
 		return -1;
 	}
 	kat_log(KAT_ERROR, "%s", why->message);
-	if (search->first)
+	if (search->worst && search->worst->exit_code >= why->exit_code) {
 		kat_error_free(&why);
-	else
-		search->first = why;
+	} else {
+		kat_error_free(&search->worst);
+		search->worst = why;
+	}
 	return 0;
 }
 
@@ -217,8 +219,8 @@ int kat_recover(const struct kat_config *config, const char *id, struct kat_erro
 				     config->run_dir);
 	if (dir >= 0 && kat_past_each(dir, try_one, &search) < 0)
 		return -1;
-	if (search.first) {
-		*err = search.first;
+	if (search.worst) {
+		*err = search.worst;
 		return -1;
 	}
 	if (search.found)

@@ -209,6 +209,13 @@ mv "$work/q" "$work/elsewhere"
 do_it --recover "$id"
 see "a QEMU that cannot be asked" 1 'lives, but cannot be asked' journal
 
+killed_source "$(guest postmigrate)
+$(migration failed)"
+# In front of it stands one that fails for a lesser reason.
+sed '1s#/q"#/none"#; 1s/"id":"[^"]*"/"id":"0"/' "$run/$id.journal" >"$run/0.journal"
+do_it --recover all
+verdict "of all the worst counts" 3 'cannot be asked' 'may run on the destination' journal
+
 echo '# the source, with the other end to be asked'
 
 # The peer command: a destination at a monitor of its own, until it is replaced.
