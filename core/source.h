@@ -24,6 +24,7 @@ struct source {
 	int64_t give_up_ns;  /* of the RAM copy */
 	bool go;	     /* the next deadline begins the switchover */
 	bool brake_off;
+	int64_t holding_by_ns;	  /* the other end has to say so */
 	bool hold_asked, holding; /* the other end was told to hold packets, and does */
 	bool waits;	  /* QEMU stops in pre-switchover, for plugins to finish */
 	bool outrun;	  /* it stopped the guest before the redirect */

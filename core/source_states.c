@@ -21,6 +21,8 @@
 #define STOP_TRIES 50
 /* The other end closes its plug, also while the guest is stopped. */
 #define HOLD_MS 2000
+/* And while the guest runs, and QEMU is braked. */
+#define HOLDING_MS 10000
 /* How often the copy is looked at when nothing has to be done about it. */
 #define LOOK_MS 50
 /* To see an empty tap stay empty takes a millisecond. */
@@ -139,6 +141,7 @@ static void ask_hold(struct source *s)
 	if (!s->end->peer || s->hold_asked)
 		return;
 	s->hold_asked = true;
+	s->holding_by_ns = kat_deadline_ms(HOLDING_MS);
 	kat_fault(&s->end->migration, "hold", NULL);
 	kat_peer_send(s->end->peer, "hold", NULL);
 }
@@ -200,6 +203,12 @@ static enum source_state copying_time(struct source *s)
 	s->go = order.go;
 	s->deadline_ns = order.next_ns;
 	if (s->go && s->end->peer && !s->holding) {
+		if (kat_now_ns() > s->holding_by_ns) {
+			kat_error_set(&why, KAT_EXIT_FAILED,
+				      "the destination does not say that it holds"
+				      " packets");
+			return kat_source_cancel(s, &why);
+		}
 		s->go = false; /* QEMU is held meanwhile; the next window will do */
 		s->deadline_ns = kat_deadline_ms(2);
 	}

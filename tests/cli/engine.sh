@@ -194,7 +194,7 @@ while read -r line; do
 	*'"checked"'*) say findings ',"findings":[]' ;;
 	*'"prepare"'*) say ready ',"port":4444,"facts":[]' ;;
 	*'"hold"'*)
-		say holding
+		[[ -e $0.mute ]] || say holding
 		[[ ${1-} != /* ]] || touch "$1.held"
 		while (($# > 1)); do
 			until_now "$1"
@@ -419,6 +419,13 @@ peer_says "$work/open" bye
 verdict "the link breaks when packets are redirected" 1 "the destination's katamaran has gone" \
 	'source: redirected -> cancelling' 'The guest runs on the source, as before.' '<migrate_cancel'
 shut_first
+
+touch "$work/peer.mute"
+at_the_gate
+peer_says 0.1 nothing
+verdict "the destination does not hold packets" 1 'does not say that it holds' \
+	'The guest runs on the source, as before.' '<migrate_cancel'
+rm "$work/peer.mute"
 
 at_the_gate "$switches"
 peer_says "$work/open" bye
