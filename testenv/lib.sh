@@ -1159,11 +1159,12 @@ by_command() {
 }
 
 begin_by_command() {
-	local from=$1 to=$2 word command=''
+	local from=$1 to=$2 word command='' flags
 	shift 2
 	conf "$to" "${settings[@]}"
+	read -r -a flags <<<"${GIVEN[$to]:--qmp $(socket_of "$to")}"
 	for word in "$@" "$PREFIX/sbin/katamaran" -c "${CONF[x]}" -mode dest \
-		-qmp "$(socket_of "$to")" ${VERBOSE:+-v}; do
+		"${flags[@]}" ${VERBOSE:+-v}; do
 		command+="${command:+, }\"$word\""
 	done
 	conf "$to" peer="$command" "${settings[@]}"

@@ -65,6 +65,7 @@ EXTRA_DIST += \
 	testenv/scenarios/onstop.sh \
 	testenv/scenarios/outrun.sh \
 	testenv/scenarios/ovn.sh \
+	testenv/scenarios/peer-plain.sh \
 	testenv/scenarios/peer-ssh.sh \
 	testenv/scenarios/peer.sh \
 	testenv/scenarios/plain.sh \
