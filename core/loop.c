@@ -45,12 +45,13 @@ static void read_signals(struct kat_loop *loop)
 	}
 }
 
-static void run_tick(struct kat_loop *loop)
+static bool run_tick(struct kat_loop *loop)
 {
 	if (!loop->tick || kat_now_ns() < loop->next_tick_ns)
-		return;
+		return false;
 	loop->next_tick_ns = kat_now_ns() + loop->tick_ns;
 	loop->tick(loop->tick_data);
+	return true;
 }
 
 /* Calls those that were ready; one that unwatches itself does no harm. */
@@ -111,7 +112,8 @@ static enum kat_wake wait_for(struct kat_loop *loop, int fd, short events,
 		n = sleep_once(loop, fds, 2 + watches, deadline_ns);
 		/* What was said while we were busy, before silence is looked for. */
 		ready = n > 0 && run_watches(loop, fds + 2, watches);
-		run_tick(loop);
+		/* It may have found that nothing comes any more. */
+		ready = run_tick(loop) || ready;
 		if (n > 0 && fds[0].revents) {
 			read_signals(loop);
 			continue;

@@ -185,7 +185,11 @@ static void say_hello(struct kat_peer *peer)
 	kat_peer_send(peer, "hello", hello);
 }
 
-/* Streams 0, 1 and 2 of the command; its own process group and signal mask. */
+/*
+ * Streams 0, 1 and 2 of the command; its own session and signal mask.  In a
+ * group of our session, what asks for a password on the terminal would be
+ * stopped by it (SIGTTIN), and say nothing; without a terminal it says so.
+ */
 static int spawn(char *const *argv, const int streams[3], pid_t *pid)
 {
 	posix_spawn_file_actions_t actions;
@@ -202,10 +206,9 @@ static int spawn(char *const *argv, const int streams[3], pid_t *pid)
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK |
 						      POSIX_SPAWN_SETSIGDEF |
-						      POSIX_SPAWN_SETPGROUP);
+						      POSIX_SPAWN_SETSID);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setsigdefault(&attributes, &pipe);
-	posix_spawnattr_setpgroup(&attributes, 0);
 	r = posix_spawnp(pid, argv[0], &actions, &attributes, argv, environ);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&actions);

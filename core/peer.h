@@ -40,8 +40,9 @@ struct kat_peer;
 
 /*
  * Runs `command` (NULL after the last word; no shell) with "-peer-stdio" as
- * its last argument, and logs what it writes to its standard error.  Its
- * signals are its own: Ctrl-C reaches the other end through us only.
+ * its last argument, and logs what it writes to its standard error.  It has a
+ * session of its own, without a terminal: Ctrl-C reaches the other end through
+ * us only, and nobody is asked for a password.
  */
 int kat_peer_start(struct kat_peer **peer, struct kat_loop *loop, char *const *command,
 		   struct kat_error **err);

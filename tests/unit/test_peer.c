@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The link to the other end, with shell scripts as the other end. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,6 +28,16 @@
 
 static struct kat_loop loop;
 static struct kat_peer *peer;
+
+/* Instead of the C library's: the clock can be ahead of the time. */
+static int64_t ahead_s;
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int ret = (int)syscall(SYS_clock_gettime, id, ts);
+
+	ts->tv_sec += ahead_s;
+	return ret;
+}
 
 static void start(const char *script)
 {
@@ -41,6 +57,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	ahead_s = 0;
 	kat_peer_close(&peer, kat_deadline_ms(100));
 	kat_loop_close(&loop);
 	return 0;
@@ -139,6 +156,59 @@ static void test_silence_has_a_deadline(void **state)
 	assert_true(kat_now_ns() - before < 3 * KAT_NS_PER_S);
 }
 
+/* Nor is one waited for that has been silent for too long; a word is enough. */
+static void test_a_silent_end_is_given_up(void **state)
+{
+	(void)state;
+	start("while read -r line; do case $line in *alive*) break ;; esac; done;"
+	      "echo '{\"type\":\"alive\"}'; sleep 10");
+	ahead_s = 44;
+	await_error("ready", 300, ETIMEDOUT, "in time");
+	ahead_s = 60;
+	await_error("ready", 300, ETIMEDOUT, "in time");
+	ahead_s = 44 + 47;
+	await_error("ready", 5000, EPIPE,
+		    "nothing was heard from the other end for 45 s");
+}
+
+/* On a terminal, of whose foreground we are: in a process of its own. */
+static int on_a_terminal(void)
+{
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY), fd;
+	struct kat_error *err = NULL;
+
+	if (terminal < 0 || grantpt(terminal) < 0 || unlockpt(terminal) < 0)
+		return 2;
+	setsid();
+	fd = open(ptsname(terminal), O_RDWR);
+	if (fd < 0 || ioctl(fd, TIOCSCTTY, 0) < 0 || tcgetpgrp(fd) != getpid())
+		return 3;
+	start("(read -r password </dev/tty) 2>/dev/null || echo '{\"type\":\"refused\"}';"
+	      "read -r line; read -r line; echo '{\"type\":\"interrupted\"}'");
+	if (kat_peer_wait(peer, "refused", kat_deadline_ms(3000), NULL, &err) < 0)
+		return 4;
+	if (write(terminal, "\003", 1) != 1)
+		return 5;
+	if (kat_peer_wait(peer, "interrupted", kat_deadline_ms(3000), NULL, &err) == 0 ||
+	    err->sys_errno != EINTR || kat_loop_take_signal(&loop) != SIGINT)
+		return 6;
+	kat_peer_send(peer, "failed", NULL);
+	return kat_peer_wait(peer, "interrupted", kat_deadline_ms(3000), NULL, &err) < 0;
+}
+
+/* Ctrl-C is for us, and nobody waits for an answer that cannot be given. */
+static void test_a_terminal_is_ours(void **state)
+{
+	pid_t child = fork();
+	int status;
+
+	(void)state;
+	if (!child)
+		_exit(on_a_terminal());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 static void test_a_signal_wakes(void **state)
 {
 	(void)state;
@@ -226,6 +296,8 @@ int main(void)
 		WITH_LOOP(test_an_end_is_seen),
 		WITH_LOOP(test_last_words),
 		WITH_LOOP(test_silence_has_a_deadline),
+		WITH_LOOP(test_a_silent_end_is_given_up),
+		WITH_LOOP(test_a_terminal_is_ours),
 		WITH_LOOP(test_a_signal_wakes),
 		WITH_LOOP(test_a_blocked_hook_is_heard),
 		WITH_LOOP(test_endless_line),
