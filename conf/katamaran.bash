@@ -10,6 +10,7 @@ _katamaran() {
 	case ${before#-} in
 	mode | -mode) words='source dest' ;;
 	tunnel-mode | -tunnel-mode) words='ipip gre nftables none' ;;
+	order | -order) words='redirect-first salvage' ;;
 	auto-converge | -auto-converge) words='true false' ;;
 	tap | -tap) words=$(ls /sys/class/net) ;;
 	sandbox | -sandbox) words=$(ls /run/vc/vm 2>/dev/null) ;;

@@ -60,8 +60,8 @@ const struct kat_key kat_keys[] = {
 	{NULL, "tunnel-mode", KAT_KEY_SPECIAL, 0, 0, 0, NULL, "ipip|gre|nftables|none",
 	 "cutover plugin that sends packets after the guest (default ipip)"},
 	{"announce", NULL, KAT_KEY_PLUGINS, 0, KATAMARAN_ANNOUNCE, 0, NULL, NULL, NULL},
-	{"order", "order", KAT_KEY_ORDER, CONFIG(order), 0, 0, "redirect-first", "ORDER",
-	 "how the switchover loses nothing: redirect-first, or salvage"},
+	{"order", "order", KAT_KEY_ORDER, CONFIG(order), 0, 0, "redirect-first",
+	 "redirect-first|salvage", "how the switchover loses nothing"},
 	{"ram.downtime_ms", "downtime-ms", KAT_KEY_INT64, CONFIG(downtime_ms), 1, 2000000,
 	 "50", "MS", "the blackout to aim at"},
 	{"ram.bandwidth", "bandwidth", KAT_KEY_INT64, CONFIG(bandwidth), 0, INT64_MAX,
@@ -586,10 +586,13 @@ const char *kat_config_usage(void)
 		"Usage: katamaran -mode dest -qmp SOCKET -tap INTERFACE [OPTION...]\n"
 		"       katamaran -mode source -qmp SOCKET -dest-ip ADDRESS\n"
 		"                 -vm-ip ADDRESS [OPTION...]\n"
+		"       katamaran -mode source|dest -sandbox ID [OPTION...]\n"
 		"       katamaran -c FILE [OPTION...]\n"
+		"       katamaran -check -c FILE [OPTION...]\n"
 		"       katamaran --status [ID] | --cancel ID | --recover ID|all\n"
 		"       katamaran --list-plugins\n"
 		"       katamaran --dump-plugin NAME\n"
+		"       katamaran -help | -version\n"
 		"\n"
 		"Moves a running QEMU guest to another node and loses no packet on\n"
 		"the way.  Start it on the destination first, then on the source.\n"

@@ -264,6 +264,26 @@ verdict 'katamaran(8) and -help' "$(sort -u flags | diff - in_page)"
 } | sed 's/B<-*/-/' | sort -u >in_page
 verdict 'flags of SYNOPSIS and katamaran.conf(5)' "$(sort -u flags | comm -13 - in_page)"
 
+# The forms of use are the same in both, with what each of them needs.
+run -help
+sed '/^$/,$d' out | grep -oE '[ []--?[a-z][a-z-]*' | tr -d ' [' | sed 's/^-*/-/' | sort -u >in_usage
+sed -n '/^=head1 SYNOPSIS/,/^=head1 DESC/p' "$tree/man/katamaran.8.pod" |
+	grep -o 'B<--\?[a-z-]*' | sed 's/B<-*/-/' | sort -u >in_page
+verdict 'the usage of -help and SYNOPSIS' "$(diff in_usage in_page)"
+verdict 'SYNOPSIS' "$(printf '%s\n' -c -check -mode -qmp -sandbox | comm -23 - in_page)"
+
+# bash completes all values of a flag that has but a few.
+# shellcheck source=conf/katamaran.bash
+. "$tree/conf/katamaran.bash"
+tried=0
+while read -r flag values; do
+	tried=$((tried + 1))
+	COMP_WORDS=(katamaran "$flag" '') COMP_CWORD=2 COMPREPLY=()
+	_katamaran
+	verdict "the completion of $flag" "$(diff <(tr '|' '\n' <<<"$values") <(printf '%s\n' "${COMPREPLY[@]}"))"
+done < <(sed -n 's/^  \(-[a-z-]*\) \([a-z-]*|[a-z|-]*\)$/\1 \2/p' out)
+((tried >= 4)) || verdict 'the completion' "was tried for $tried flags only"
+
 if command -v pod2man >/dev/null && command -v groff >/dev/null; then
 	for page in "$tree"/man/*.pod; do
 		pod2man --utf8 "$page" page.roff
