@@ -27,15 +27,15 @@ INCOMING='default query-status {"status":"inmigrate","singlestep":false,"running
 play() {
 	rm -rf "$work/q" "$work/run"
 	printf '%s\n' "$1" >"$work/script"
-	"$fake" -t 30 -l "$work/transcript" "$work/q" "$work/script" 2>"$work/fake.err" &
+	"$fake" -t $((${patience:-20} + 10)) -l "$work/transcript" "$work/q" "$work/script" 2>"$work/fake.err" &
 	monitor=$!
 	while [[ ! -S $work/q ]]; do sleep 0.01; done
 }
 
 source_end() {
 	code=0
-	timeout 20 "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 -vm-ip 10.0.0.5 \
-		-tunnel-mode none --plugin-dir "$plugins" --run-dir "$work/run" -v "$@" \
+	timeout "${patience:-20}" "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 \
+		-vm-ip 10.0.0.5 -tunnel-mode none --plugin-dir "$plugins" --run-dir "$work/run" -v "$@" \
 		>"$work/out" 2>"$work/err" || code=$?
 }
 
@@ -219,6 +219,69 @@ peer_says() {
 	echo "peer: { command = [ \"$work/peer\"$words ]; };" >"$work/peer.conf"
 	source_end -c "$work/peer.conf" -summary "$work/summary"
 }
+
+# ---- what is waited for, and for how long: beside all that follows ----
+
+# beside COMMAND: in a folder of its own.
+waits=()
+beside() {
+	apart "$1" &
+	waits+=("$1:$!")
+}
+
+apart() {
+	trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+	mkdir "$work/$1"
+	cp "$work/peer" "$work/$1"
+	work=$work/$1 patience=60 passed=0 failed=0
+	"$1"
+	echo "$passed $failed" >"$work/verdicts"
+}
+
+# between LEAST MOST: so many seconds passed since `began`.
+between() {
+	local took=$(((${EPOCHREALTIME/./} - began) / 1000000))
+	((took >= $1 && took <= $2)) || { echo "FAILED: $name: took $took s"; failed=$((failed + 1)); }
+}
+
+guest_that_does_not_run() {
+	local began=${EPOCHREALTIME/./}
+	play "$INCOMING
+default query-migrate {}
+on migrate-incoming reply; event MIGRATION {\"status\":\"active\"}; sleep 50; event MIGRATION {\"status\":\"completed\"}
+serve"
+	dest_end
+	verdict "a guest that has arrived and does not run" 3 'QEMU has not let it run for 10 s' \
+		'it runs nowhere' '!<cont'
+	between 10 18
+}
+
+destination_that_does_not_say() {
+	local began=${EPOCHREALTIME/./}
+	play "$RUNNING
+$COPYING
+on migrate reply; event MIGRATION {\"status\":\"active\"}; sleep 100; default query-status {\"status\":\"finish-migrate\",\"singlestep\":false,\"running\":false}; event STOP; sleep 100; event MIGRATION {\"status\":\"completed\"}
+serve"
+	peer_says 0.1 nothing
+	verdict "a destination that does not say that the guest runs" 3 \
+		'that end does not say that it runs' '--confirm-other-stopped' '!succeeded' '!<cont'
+	between 30 42
+}
+
+destination_alone_could_tell() {
+	local began=${EPOCHREALTIME/./}
+	play "$RUNNING
+$COPYING
+$HANDS_OVER
+serve"
+	peer_says 0.1 nothing
+	verdict "and our QEMU has ended" 3 'does not say that it runs there' '!succeeded'
+	between 10 18
+}
+
+beside guest_that_does_not_run
+beside destination_that_does_not_say
+beside destination_alone_could_tell
 
 play "$RUNNING
 $COPYING
@@ -1006,6 +1069,40 @@ both_ends
 verdict "no migration to another machine" 1 'katamaran: both: machine types: microvm on the source' \
 	'!<migrate' '!<migrate-set-capabilities'
 ! grep -q '"migrate-' "$work/transcript2" || { echo "FAILED: the destination was changed"; failed=$((failed + 1)); }
+
+# Ctrl-C on the terminal of the source: it takes the migration back, once, and tells the other end.
+name="Ctrl-C" bad=0
+play_two "$RUNNING
+$COPYING
+$SAME
+on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/typed
+on migrate_cancel reply; event MIGRATION {\"status\":\"cancelled\"}
+serve" "$INCOMING
+$SAME
+default query-migrate {}
+on migrate-incoming reply; event MIGRATION {\"status\":\"setup\"}
+serve"
+code=0
+{
+	while [[ ! -e $work/typed ]]; do sleep 0.01; done
+	sleep 0.3
+	printf '\003'
+	sleep 3
+} | timeout 30 script -qec "exec $katamaran -c $work/both.conf -mode source -qmp $work/q \
+	-vm-ip 10.0.0.5 --plugin-dir $plugins --run-dir $work/run -v >$work/out 2>$work/err" \
+	/dev/null >/dev/null || code=$?
+(($(grep -c '^katamaran: stopped by a signal (Interrupt)$' "$work/err") == 1)) || complain "not stopped once"
+! pgrep -f -- "-qmp $work/q2 " >/dev/null || complain "the other end has stayed"
+if ((bad)); then failed=$((failed + 1)); fi
+verdict "Ctrl-C" 130 'The guest runs on the source, as before.' \
+	'destination| katamaran: the source gave up: stopped by a signal' '!Already taking' \
+	'!does not end: sending' '<migrate_cancel'
+
+for one in "${waits[@]}"; do
+	wait "${one#*:}" || true
+	read -r p f <"$work/${one%:*}/verdicts" || { p=0 f=1; echo "FAILED: ${one%:*}: no verdict"; }
+	passed=$((passed + p)) failed=$((failed + f))
+done
 
 echo "$passed passed, $failed failed"
 ((failed == 0))
