@@ -8,6 +8,7 @@
 #include "ask.h"
 #include "check.h"
 #include "fault.h"
+#include "options.h"
 #include "source.h"
 
 /* The other end starts; its plugins open and prepare; at the end it cleans up. */
@@ -15,8 +16,10 @@
 #define RESULT_MS 30000
 /* The same where it has failed, or has been told that this end has. */
 #define FAILURE_MS 10000
-/* It tells at once where the guest arrived, or could not be loaded. */
-#define TOLD_MS 5000
+/* It tells at once where the guest arrived, or could not be loaded; see RUNS_MS there. */
+#define TOLD_MS 12000
+/* A link that is over has nothing left to do. */
+#define LINK_END_MS 2000
 /* QEMU lets the guest go on at once, unless it hangs. */
 #define RUNNING_MS 5000
 
@@ -111,13 +114,52 @@ static void settle_failure(struct source *s)
  * QEMU has let the guest go on here, since it did not hear that all of it arrived.
  * The other end may know better.
  */
-static bool runs_there(struct source *s, int ms)
+static enum kat_other hear_there(struct source *s, int ms)
 {
+	cleanup_error struct kat_error *why = NULL;
 	struct kat_peer *peer = s->end->peer;
 
-	return s->resumed ||
-	       (s->stop_ns && peer &&
-		kat_peer_wait(peer, "resumed", kat_deadline_ms(ms), NULL, NULL) == 0);
+	if (s->resumed)
+		return KAT_OTHER_HAS_IT;
+	if (!s->stop_ns || s->waits || !peer || s->there || s->not_there)
+		return KAT_OTHER_HAS_NOT; /* as far as this end can know */
+	if (kat_peer_wait(peer, "resumed", kat_deadline_ms(ms), NULL, &why) == 0)
+		return KAT_OTHER_HAS_IT;
+	s->not_there = why->sys_errno == ECANCELED;
+	return s->not_there ? KAT_OTHER_HAS_NOT : KAT_OTHER_UNKNOWN;
+}
+
+/*
+ * Never two guests: an end that has gone without a word is asked anew.  Takes up to a
+ * minute; the guest's packets are its own here meanwhile.
+ */
+static enum kat_other ask_there(struct source *s, char **told)
+{
+	struct kat_end *end = s->end;
+
+	if (!kat_peer_gone(end->peer)) {
+		*told = kat_format("that end does not say");
+		return KAT_OTHER_UNKNOWN;
+	}
+	kat_peer_close(&end->peer, kat_deadline_ms(LINK_END_MS));
+	return kat_ask(end, *s->other_qemu ? s->other_qemu : NULL, end->migration.vm_uuid,
+		       true, told);
+}
+
+/* It goes on here, where it is known to run. */
+static void say_doubtful(struct source *s, const char *told)
+{
+	struct kat_end *end = s->end;
+	struct kat_error *why = NULL;
+
+	errno = 0;
+	kat_error_set(&why, KAT_EXIT_HUMAN,
+		      "%s; all of the guest had been sent, it goes on here, and may run"
+		      " on %s, too (%s). Ask query-status of its QEMU there: if it is"
+		      " \"running\", end one of the two",
+		      end->reason->message, end->config->dest_ip, told);
+	kat_error_free(&end->reason);
+	end->reason = why;
 }
 
 /* Whatever the migration does: where the guest runs its packets go. */
@@ -159,12 +201,36 @@ static void say_lost(struct source *s)
 		       s->end->config->qmp);
 }
 
+/* The guest is QEMU's to let go on here, unless it runs there. */
+static void stay(struct source *s)
+{
+	enum kat_other other = hear_there(s, TOLD_MS);
+	cleanup_free char *told = NULL;
+	struct kat_end *end = s->end;
+
+	if (other == KAT_OTHER_UNKNOWN)
+		other = ask_there(s, &told);
+	if (told)
+		kat_log(KAT_INFO, "The destination: %s.", told);
+	if (other == KAT_OTHER_HAS_IT) {
+		kat_source_stop_second(s);
+		return;
+	}
+	kat_ram_restore(end);
+	if (!s->stopped_itself)
+		see_guest_run(s);
+	if (other == KAT_OTHER_UNKNOWN)
+		say_doubtful(s, told);
+	tell_gone(end);
+	end->migration.ledger.stayed = true;
+}
+
 static int fail(struct source *s, enum source_state state, struct kat_error **err)
 {
 	struct kat_end *end = s->end;
 
 	end->loop.deaf = true; /* the way back is not to be interrupted */
-	if (state == ENDED && !s->plain && runs_there(s, 0))
+	if (state == ENDED && !s->plain && hear_there(s, 0) == KAT_OTHER_HAS_IT)
 		state = kat_source_stop_second(s);
 	/* Where all of it was given away, that end's word counts. */
 	if (state == LOST && !s->completed)
@@ -177,14 +243,8 @@ static int fail(struct source *s, enum source_state state, struct kat_error **er
 		end->settled = state != LOST;
 	} else if (state == LOST) {
 		say_lost(s);
-	} else if (runs_there(s, TOLD_MS)) {
-		kat_source_stop_second(s);
 	} else {
-		kat_ram_restore(end);
-		if (!s->stopped_itself)
-			see_guest_run(s);
-		tell_gone(end);
-		end->migration.ledger.stayed = true;
+		stay(s);
 	}
 	settle_failure(s);
 	kat_error_free(&s->there);
@@ -243,9 +303,11 @@ static int prepare_peer(struct source *s, struct kat_error **err)
 	kat_fault(&end->migration, "peer-ready", NULL);
 	kat_end_learn(end, kat_json_member(ready, "facts"));
 	qemu = kat_json_string(ready, "qemu");
-	if (kat_ask_is_identity(qemu) &&
-	    kat_journal_line(&end->journal, "{\"other_qemu\":\"%s\"}", qemu) < 0)
-		return kat_end_journal_full(err);
+	if (kat_ask_is_identity(qemu)) {
+		strcpy(s->other_qemu, qemu);
+		if (kat_journal_line(&end->journal, "{\"other_qemu\":\"%s\"}", qemu) < 0)
+			return kat_end_journal_full(err);
+	}
 	end->port = (int)kat_json_int(ready, "port", end->config->port);
 	kat_log(KAT_INFO, "The destination is ready (port %d).", end->port);
 	return 0;

@@ -3,6 +3,7 @@
 #ifndef KAT_SOURCE_H
 #define KAT_SOURCE_H
 
+#include "ask.h"
 #include "end.h"
 #include "ram.h"
 
@@ -35,7 +36,9 @@ struct source {
 	bool plain;	/* end->reason says where the guest is: there is nothing to ask */
 	bool completed; /* the other QEMU has all of the guest, as ours says */
 	bool resumed;	/* and lets it run, as the other end says */
-	struct kat_error *there; /* why it is not known to run there */
+	bool not_there; /* nor will it, as that end has said after the migration's end */
+	struct kat_error *there;	     /* why it is not known to run there */
+	char other_qemu[KAT_IDENTITY_BYTES]; /* that is to take the guest; or "" */
 	int64_t redirect_ns, stop_ns, resumed_ns;
 };
 

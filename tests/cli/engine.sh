@@ -203,6 +203,7 @@ while read -r line; do
 			shift 2
 		done &
 		;;
+	*'"ask"'*) say state ",$(<"$0.state")" ;;
 	*'"over"'*) say result && exit ;;
 	*'"failed"'*) exit ;;
 	esac
@@ -405,6 +406,29 @@ serve"
 peer_says "$work/open" resumed
 verdict "a guest that runs here, and then there" 3 'was stopped here, so that it does not run twice' \
 	'<stop' '!The guest runs on the source'
+
+# The other end goes without a word, and is asked anew.
+unheard() {
+	rm -f "$work"/open*
+	play "$RUNNING
+$COPYING
+$FAILS; touch $work/open; await $work/open.said; sleep 50; $GOES_ON
+serve"
+	if [[ ${1-} ]]; then echo "$1" >"$work/peer.state"; else rm -f "$work/peer.state"; fi
+	peer_says "$work/open" bye
+	rm -f "$work/peer.state"
+}
+
+unheard '"qemu":"same","guest":"running","migration":"completed"'
+verdict "nobody says that the guest runs there, but it does" 3 \
+	'was stopped here, so that it does not run twice' 'the guest is "running" there' '<stop' \
+	'!The guest runs on the source'
+unheard '"qemu":"ended"'
+verdict "nor that it does not" 1 'its QEMU has ended' 'The guest runs on the source, as before.' \
+	'!<stop' '!query-status of its QEMU there'
+unheard
+verdict "nor can anybody be asked" 3 'it goes on here, and may run on 192.0.2.1, too' \
+	'The guest runs on the source, as before.' '!<stop'
 
 # ---- packets are redirected, the guest still runs, and the gate is open ----
 
