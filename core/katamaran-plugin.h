@@ -352,7 +352,7 @@ KATAMARAN_PUBLIC void katamaran_progress(struct katamaran_ctx *ctx, uint64_t don
 #define KATAMARAN_RELEASED	 3 /* destination: given to the guest's tap then */
 #define KATAMARAN_DROPPED_PLUG	 4 /* lost: the hold was full */
 #define KATAMARAN_DROPPED_RING	 5 /* lost: the tap's ring was full */
-#define KATAMARAN_DROPPED_TUNNEL 6 /* lost: the redirect could not send */
+#define KATAMARAN_DROPPED_TUNNEL 6 /* lost: the redirect could not send, or take */
 #define KATAMARAN_ARRIVED	 7 /* destination: came out of the redirect */
 /* Who has looked into the taps counts KATAMARAN_SALVAGED, 0 packets as well. */
 KATAMARAN_PUBLIC void katamaran_count(struct katamaran_ctx *ctx, size_t nic, int what,

@@ -306,15 +306,21 @@ static size_t nic_of(const struct kat_redirect *r, size_t use)
 	return 0;
 }
 
-/* What came out of the device since the last look; another's may be among it. */
+/*
+ * What came out of the device since the last look; another's may be among it.  The
+ * kernel counts a packet there before it drops it, where more than netdev_max_backlog
+ * of them wait (gro_cells_receive()).
+ */
 static void count_arrived(struct katamaran_ctx *ctx, struct kat_redirect *r, size_t i,
-			  uint64_t packets)
+			  const struct kat_link *link)
 {
 	struct kat_tunnel_use *use = &r->use[i];
 
 	if (!kat_tunnel_shared(ctx, r->nl, use)) {
 		katamaran_count(ctx, nic_of(r, i), KATAMARAN_ARRIVED,
-				packets - use->packets);
+				link->rx_packets - use->packets);
+		katamaran_count(ctx, nic_of(r, i), KATAMARAN_DROPPED_TUNNEL,
+				link->rx_dropped - use->dropped);
 	} else if (!use->doubted) {
 		use->doubted = true;
 		katamaran_doubt(ctx,
@@ -322,7 +328,6 @@ static void count_arrived(struct katamaran_ctx *ctx, struct kat_redirect *r, siz
 				"counted cannot be told",
 				use->device);
 	}
-	use->packets = packets;
 }
 
 /* Looks at the devices: what came out of them since they were made. */
@@ -338,8 +343,9 @@ static int look_at_devices(struct katamaran_ctx *ctx, struct kat_redirect *r, bo
 			return kat_redirect_fail(ctx, r->nl, r->use[i].device,
 						 "read its counters");
 		if (count)
-			count_arrived(ctx, r, i, link.rx_packets);
+			count_arrived(ctx, r, i, &link);
 		r->use[i].packets = link.rx_packets;
+		r->use[i].dropped = link.rx_dropped;
 		*packets += link.rx_packets;
 	}
 	return 0;

@@ -270,6 +270,7 @@ int kat_link_read(const struct nlmsghdr *nlh, void *data)
 
 		memcpy(&stats, mnl_attr_get_payload(attr), 8 * sizeof(uint64_t));
 		link->rx_packets = stats.rx_packets;
+		link->rx_dropped = stats.rx_dropped;
 		link->tx_packets = stats.tx_packets;
 		link->tx_errors = stats.tx_errors;
 		link->tx_dropped = stats.tx_dropped;

@@ -39,7 +39,7 @@ struct kat_link {
 	uint32_t queues; /* that it may send on, IFLA_NUM_TX_QUEUES */
 	int master;	 /* index of its bridge, 0: none */
 	bool external;	 /* a tunnel in metadata mode */
-	uint64_t rx_packets, tx_packets, tx_errors, tx_dropped;
+	uint64_t rx_packets, rx_dropped, tx_packets, tx_errors, tx_dropped;
 };
 
 /* A route as we make them: one address, one device. */

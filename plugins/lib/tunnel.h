@@ -31,10 +31,10 @@ struct kat_tunnel_use {
 	const struct kat_tunnel *tunnel;
 	int index; /* of the device, 0: we have no share */
 	char device[IFNAMSIZ];
-	char altname[128];	  /* ALTIFNAMSIZ of the kernel */
-	uint32_t mtu;		  /* that it was given, bytes */
-	uint64_t packets, failed; /* counters when they were last read */
-	bool doubted;		  /* that they are of this migration alone */
+	char altname[128];		   /* ALTIFNAMSIZ of the kernel */
+	uint32_t mtu;			   /* that it was given, bytes */
+	uint64_t packets, dropped, failed; /* counters when they were last read */
+	bool doubted;			   /* that they are of this migration alone */
 };
 
 /*
