@@ -207,7 +207,7 @@ static enum dest_state incoming_failed(struct dest *d)
 
 	kat_error_set(&why, KAT_EXIT_FAILED,
 		      "QEMU reported incoming migration failed%s%s", text ? ": " : "",
-		      text ? text : "");
+		      text ? text : " (see QEMU's own messages)");
 	return go_ended(d, &why);
 }
 

@@ -32,14 +32,15 @@
 /* From the end of its monitor to that of its process. */
 #define DIES_MS 1000
 
-/* QEMU's own words on why the migration failed, where it has any. */
+/* Where QEMU has no words on why the migration failed, the other QEMU has them. */
 void kat_source_qemu_failed(struct source *s)
 {
 	cleanup_free char *text = kat_ram_error(s->end);
 	struct kat_error *why = NULL;
 
 	kat_error_set(&why, KAT_EXIT_FAILED, "QEMU reported migration failed%s%s",
-		      text ? ": " : "", text ? text : "");
+		      text ? ": " : "",
+		      text ? text : " (see the messages of QEMU on the destination)");
 	kat_end_fail(s->end, &why);
 }
 

@@ -159,7 +159,8 @@ on migrate reply; event MIGRATION {\"status\":\"active\"}; sleep 100; event RESE
 serve"
 source_end
 verdict "a guest that starts anew, or was stopped for a moment, goes on" 1 'The guest starts anew' \
-	'QEMU reported migration failed' '!<migrate_cancel' '!reason of its own'
+	'QEMU reported migration failed (see the messages of QEMU on the destination)' \
+	'!<migrate_cancel' '!reason of its own'
 
 play "$RUNNING
 $COPYING
@@ -797,6 +798,13 @@ serve"
 dest_end
 verdict "an incoming migration that fails" 1 'incoming migration failed: bad_section' \
 	'{"capability":"return-path","state":false}'
+
+play "$INCOMING
+default query-migrate {}
+on migrate-incoming reply; event MIGRATION {\"status\":\"active\"}; sleep 50; default query-migrate {\"status\":\"failed\"}; event MIGRATION {\"status\":\"failed\"}
+serve"
+dest_end
+verdict "one of which QEMU has no words for us" 1 "incoming migration failed (see QEMU's own messages)"
 
 play "$INCOMING
 default query-migrate {\"socket-address\":[{\"port\":\"4444\",\"ipv4\":true,\"host\":\"192.0.2.1\",\"type\":\"inet\"}]}
