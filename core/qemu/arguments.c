@@ -40,7 +40,10 @@ size_t kat_arguments_find(const struct kat_arguments *a, const char *name, size_
 	for (size_t i = from ? from : 1; i + 1 < a->n; i++) {
 		const char *word = a->word[i];
 
-		if (*word == '-' && strcmp(word + 1 + (word[1] == '-'), name) == 0)
+		if (*word != '-')
+			continue;
+		word += 1 + (word[1] == '-');
+		if (strcmp(strcmp(word, "M") == 0 ? "machine" : word, name) == 0)
 			return i + 1;
 	}
 	return 0;
@@ -87,15 +90,16 @@ void kat_pieces_free(struct kat_pieces *p)
 	*p = (struct kat_pieces){.n = 0};
 }
 
-/* The place of "name=..."; p->n: none. */
+/* The place of the last "name=...", which is the one that counts; p->n: none. */
 static size_t place_of(const struct kat_pieces *p, const char *name)
 {
-	size_t len = strlen(name), i = 0;
+	size_t len = strlen(name), at = p->n;
 
-	while (i < p->n &&
-	       (strncmp(p->piece[i], name, len) != 0 || p->piece[i][len] != '='))
-		i++;
-	return i;
+	for (size_t i = 0; i < p->n; i++) {
+		if (strncmp(p->piece[i], name, len) == 0 && p->piece[i][len] == '=')
+			at = i;
+	}
+	return at;
 }
 
 const char *kat_pieces_get(const struct kat_pieces *p, const char *name)
@@ -133,4 +137,27 @@ void kat_pieces_set_first(struct kat_pieces *p, const char *name, const char *va
 		replace(&p->piece[0], kat_strdup(value));
 	else
 		kat_pieces_set(p, name, value);
+}
+
+void kat_pieces_merge(struct kat_pieces *p, const char *text, const char *first)
+{
+	cleanup_pieces struct kat_pieces later = {.n = 0};
+
+	if (!p->n) {
+		kat_pieces_cut(p, text);
+		return;
+	}
+	kat_pieces_cut(&later, text);
+	for (size_t i = 0; i < later.n; i++) {
+		char *piece = later.piece[i], *value = strchr(piece, '=');
+
+		if (value)
+			*value++ = '\0';
+		if (value && strcmp(piece, first) != 0)
+			kat_pieces_set(p, piece, value);
+		else if (value || i == 0)
+			kat_pieces_set_first(p, first, value ? value : piece);
+		else
+			p->piece = append(p->piece, p->n++, kat_strdup(piece));
+	}
 }

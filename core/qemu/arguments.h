@@ -20,8 +20,9 @@ void kat_arguments_free(struct kat_arguments *a);
 #define cleanup_arguments __attribute__((__cleanup__(kat_arguments_free)))
 
 /*
- * The place of the value of option `name` ("device" for -device and --device)
- * at or after `from`, or 0 if there is none: the first word is the program.
+ * The place of the value of option `name` ("device" for -device and --device,
+ * "machine" also for -M) at or after `from`, or 0 if there is none: the first
+ * word is the program.
  */
 size_t kat_arguments_find(const struct kat_arguments *a, const char *name, size_t from);
 
@@ -48,5 +49,8 @@ const char *kat_pieces_first(const struct kat_pieces *p, const char *name);
 /* Sets or appends "name=value"; NULL: takes it away. */
 void kat_pieces_set(struct kat_pieces *p, const char *name, const char *value);
 void kat_pieces_set_first(struct kat_pieces *p, const char *name, const char *value);
+
+/* Adds those of a later option: of two with one name the later one stays. */
+void kat_pieces_merge(struct kat_pieces *p, const char *text, const char *first);
 
 #endif /* KAT_ARGUMENTS_H */

@@ -22,7 +22,8 @@ const struct kat_machine_list kat_machine_lists[] = {
 };
 
 const struct kat_machine_whole kat_machine_wholes[] = {
-	{"cpu", "cpu"}, {"smp", "smp"}, {"memory", "m"}, {"uuid", "uuid"}, {NULL, NULL},
+	{"cpu", "cpu", NULL},	{"smp", "smp", "cpus"}, {"memory", "m", "size"},
+	{"uuid", "uuid", NULL}, {NULL, NULL, NULL},
 };
 
 /*
@@ -320,23 +321,35 @@ static int describe_list(const struct kat_arguments *a, enum kat_machine_lists l
 	return 0;
 }
 
+/* What QEMU makes of an option that is given several times; without pieces: of none. */
+static void merge(const struct kat_arguments *a, const char *option, const char *first,
+		  struct kat_pieces *pieces)
+{
+	for (size_t at = kat_arguments_find(a, option, 0); at;
+	     at = kat_arguments_find(a, option, at)) {
+		if (!first)
+			kat_pieces_free(pieces);
+		kat_pieces_merge(pieces, a->word[at], first);
+	}
+}
+
 static int describe_tops(const struct kat_arguments *a, struct json_object *machine,
 			 struct kat_error **err)
 {
 	cleanup_pieces struct kat_pieces pieces = {.n = 0};
-	size_t at = kat_arguments_find(a, "machine", 0);
 	const char *type;
 
-	if (!at)
-		at = kat_arguments_find(a, "M", 0);
-	if (at)
-		kat_pieces_cut(&pieces, a->word[at]);
+	merge(a, "machine", "type", &pieces);
 	type = kat_pieces_first(&pieces, "type");
 	if (type && put(machine, find(tops, "machine"), type, err) < 0)
 		return -1;
 	for (const struct kat_machine_whole *w = kat_machine_wholes; w->member; w++) {
-		at = kat_arguments_find(a, w->option, 0);
-		if (at && put(machine, find(tops, w->member), a->word[at], err) < 0)
+		cleanup_pieces struct kat_pieces whole = {.n = 0};
+		cleanup_free char *value = NULL;
+
+		merge(a, w->option, w->first, &whole);
+		value = kat_pieces_join(&whole);
+		if (whole.n && put(machine, find(tops, w->member), value, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -39,6 +39,7 @@ extern const struct kat_machine_list kat_machine_lists[KAT_MACHINE_LISTS];
 struct kat_machine_whole {
 	const char *member; /* "memory" */
 	const char *option; /* "m" */
+	const char *first;  /* "size"; NULL: of several options the last one counts */
 };
 extern const struct kat_machine_whole kat_machine_wholes[]; /* ends with a NULL */
 

@@ -282,7 +282,6 @@ static int apply_memories(struct kat_arguments *a, struct json_object *all,
 	rename_in(a, "device", "memdev", &names);
 	rename_in(a, "numa", "memdev", &names);
 	rename_in(a, "machine", "memory-backend", &names);
-	rename_in(a, "M", "memory-backend", &names);
 	return 0;
 }
 
@@ -290,30 +289,48 @@ static int apply_memories(struct kat_arguments *a, struct json_object *all,
  * The whole
  */
 
-static void apply_tops(struct kat_arguments *a, struct json_object *machine)
+/* QEMU merges what it is given several times: each gets the same, which stays that. */
+static void apply_whole(struct kat_arguments *a, const char *option, const char *value)
 {
-	const char *type = kat_json_string(machine, "machine");
-	cleanup_pieces struct kat_pieces pieces = {.n = 0};
-	size_t at = kat_arguments_find(a, "machine", 0);
+	cleanup_free char *word = kat_format("-%s", option);
+	size_t at = kat_arguments_find(a, option, 0);
 
-	if (!at)
-		at = kat_arguments_find(a, "M", 0);
-	if (type && at) {
+	if (!at) {
+		kat_arguments_add(a, word);
+		kat_arguments_add(a, value);
+	}
+	for (; at; at = kat_arguments_find(a, option, at))
+		kat_arguments_set(a, at, value);
+}
+
+/* The type's other settings are this node's; a later one with a type would win. */
+static void apply_type(struct kat_arguments *a, const char *type)
+{
+	bool first = true;
+
+	for (size_t at = kat_arguments_find(a, "machine", 0); at;
+	     at = kat_arguments_find(a, "machine", at), first = false) {
+		cleanup_pieces struct kat_pieces pieces = {.n = 0};
+
 		kat_pieces_cut(&pieces, a->word[at]);
+		if (!first && !kat_pieces_first(&pieces, "type"))
+			continue;
 		kat_pieces_set_first(&pieces, "type", type);
 		put_back(a, at, &pieces);
 	}
+}
+
+static void apply_tops(struct kat_arguments *a, struct json_object *machine)
+{
+	const char *type = kat_json_string(machine, "machine");
+
+	if (type)
+		apply_type(a, type);
 	for (const struct kat_machine_whole *w = kat_machine_wholes; w->member; w++) {
 		const char *value = kat_json_string(machine, w->member);
-		cleanup_free char *option = kat_format("-%s", w->option);
 
-		at = kat_arguments_find(a, w->option, 0);
-		if (value && at) {
-			kat_arguments_set(a, at, value);
-		} else if (value) {
-			kat_arguments_add(a, option);
-			kat_arguments_add(a, value);
-		}
+		if (value)
+			apply_whole(a, w->option, value);
 	}
 }
 

@@ -82,6 +82,26 @@ run 0 "$program" --try description "${DEST[@]}"
 [[ $(cat out) = "$(printf '%s\n' "${MATCHED[@]}")" ]] || complain "is not matched"
 ends
 
+# An option that is given several times is what QEMU makes of it.
+bash -c 'echo up >again; read -r' qemu -M pc -machine accel=tcg -machine q35 -m 128M -cpu host \
+	-smp 1,cores=2 -m slots=2,maxmem=512M -smp 1,cores=1,maxcpus=8 -smp cpus=2 -m 256M \
+	-uuid 11111111-2222-4333-8444-555555555555 -uuid 9c8f0d5e-1c2d-4e3f-8a9b-0c1d2e3f4a5b \
+	-cpu max,+x2apic < <(sleep 60) &
+source=$!
+while [[ ! -s again ]]; do sleep 0.02; done
+run 0 "$program" --describe $source
+gives out '  "machine":"q35",' '  "cpu":"max,+x2apic",' '  "smp":"2,cores=1,maxcpus=8",' \
+	'  "memory":"256M,slots=2,maxmem=512M",' '  "uuid":"9c8f0d5e-1c2d-4e3f-8a9b-0c1d2e3f4a5b",'
+ends
+kill $source
+cp out merged
+run 0 "$program" --try merged -smp 1 -machine accel=tcg -M pc,nvdimm=on -machine usb=off \
+	-smp maxcpus=16,threads=2 -m 1G -m slots=4
+gives out -smp 2,cores=1,maxcpus=8 -machine accel=tcg,type=q35 -M q35,nvdimm=on -machine usb=off \
+	-smp 2,cores=1,maxcpus=8 -m 256M,slots=2,maxmem=512M -m 256M,slots=2,maxmem=512M \
+	-cpu max,+x2apic
+ends
+
 # Without a description it is just QEMU, to the last word.
 run 0 "$program" "${DEST[@]}" ''
 gives out "$work/real" "${DEST[@]}" ''
