@@ -266,18 +266,42 @@ static bool all_back(const struct probe *p)
 	return true;
 }
 
-/* Sends until told to stop or count is reached, then only listens for grace. */
+/* What a loaded machine may take from one answer to the next, and to the last. */
+#define SILENCE (5 * NS)
+#define LONGEST (30 * NS)
+
+/*
+ * Until when to listen for what is still out: an answer that comes late is no loss.  An
+ * uncounted run waits for grace at least, so that it hears what comes twice.
+ */
+static int64_t listen_until(const struct probe *p, int64_t stop)
+{
+	int64_t last = stop, least = stop + p->grace;
+
+	if (all_back(p))
+		return least;
+	for (size_t i = 0; i < p->n; i++)
+		if (p->flows[i].last_reply > last)
+			last = p->flows[i].last_reply;
+	if (last > stop + LONGEST - SILENCE)
+		last = stop + LONGEST - SILENCE;
+	return last + SILENCE > least ? last + SILENCE : least;
+}
+
+/* Sends until told to stop or count is reached, then only listens. */
 static void run(struct probe *p)
 {
 	static uint8_t packet[MAX_PACKET];
-	int64_t due, end = 0;
+	int64_t due, stop = 0, end = 0;
 
 	p->start = now();
 	for (size_t i = 0; i < p->n; i++)
 		p->flows[i].last_reply = p->start;
 	for (;;) {
-		if (!end && (stopped || (p->count && p->sent >= p->count)))
-			end = now() + p->grace;
+		if (!stop && (stopped || (p->count && p->sent >= p->count)))
+			stop = now();
+		if (stop)
+			end = p->count ? stop + p->grace : listen_until(p, stop);
 		due = end ? end : p->start + (int64_t)((double)p->sent * 1e9 / p->rate);
 		wait_until(p, due, packet);
 		if (end && (now() >= end || (p->count && all_back(p))))
@@ -341,8 +365,8 @@ static void usage(FILE *out)
 	      "  -c COUNT  packets           -s BYTES  payload (56, 64); UDP over IPv6: "
 	      "20 less\n"
 	      "  -f FLOWS  for each address (1); TCP: as many streams there, and back\n"
-	      "  -D        do not fragment   -w SECONDS  to wait for the last answers "
-	      "(1.5)\n"
+	      "  -D        do not fragment   -w SECONDS  to wait for the last answers, "
+	      "at least (1.5)\n"
 	      "  -e        fail unless every packet was answered once\n"
 	      "  --log FILE  a line an answer: number, ms since start, delay, flow\n"
 	      "  --spoil N  change a byte of every Nth: that must be seen\n"

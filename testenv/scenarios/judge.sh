@@ -75,6 +75,7 @@ scenario() {
 	TARGETS=("${NODE_IP[node1]}")
 	spawn node1 serve "$PROBE" --serve
 	wait_for 60 answers
+	bad_line '' client delay 4s limit 10000
 	bad_line lost client loss 5%
 	bad_line duplicated client duplicate 5%
 	bad_line reordered client delay 20ms reorder 90%
