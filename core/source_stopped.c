@@ -334,8 +334,15 @@ static enum source_state cancelling_event(struct source *s,
 static enum source_state cancelling_time(struct source *s)
 {
 	struct kat_error *why = NULL;
-	cleanup_free char *status = kat_ram_status(s->end, &why);
+	cleanup_free char *status = NULL;
 
+	s->end->loop.deaf = true; /* a second signal is no reason not to know */
+	status = kat_ram_status(s->end, &why);
+	s->end->loop.deaf = false;
+	if (!status && kat_qmp_closed(s->end->migration.qmp)) {
+		kat_error_free(&why);
+		return kat_source_gone(s);
+	}
 	if (!status)
 		return kat_source_lost(s, &why);
 	if (!strcmp(status, "none") || !strcmp(status, "cancelled") ||

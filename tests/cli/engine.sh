@@ -281,7 +281,26 @@ serve"
 	between 10 18
 }
 
+# QEMU says nothing of the cancel, is asked after 5 s, and answers 2 s later.
+second_signal() {
+	play "$RUNNING
+$COPYING
+on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/told
+on migrate_cancel touch $work/cancelled; reply; default query-migrate {\"status\":\"cancelled\"}; deaf 7000
+serve"
+	interrupt_after "$work/told"
+	(
+		while [[ ! -e $work/cancelled ]]; do sleep 0.01; done
+		sleep 6
+		pkill -INT -f -- "-qmp $work/q -dest-ip" || true
+	) &
+	source_end
+	verdict "a second signal while QEMU is asked how the cancel ended" 130 \
+		'The guest runs on the source, as before.'
+}
+
 beside guest_that_does_not_run
+beside second_signal
 beside destination_that_does_not_say
 beside destination_alone_could_tell
 
