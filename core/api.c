@@ -310,8 +310,11 @@ int katamaran_qmp_event(struct katamaran_ctx *ctx, const char *event, const char
 			       &found, &why);
 	if (r < 0)
 		return pass_error(ctx, why);
-	if (r == 0) {
+	if (r == 0 && !ctx->error[0]) { /* the plugin may know why: that goes in front */
 		katamaran_error(ctx, "QEMU did not send the event %s in time", event);
+		ctx->error_is_qmps = true;
+	}
+	if (r == 0) {
 		errno = ETIMEDOUT;
 		return -1;
 	}

@@ -311,6 +311,7 @@ KATAMARAN_PUBLIC int katamaran_qmp(struct katamaran_ctx *ctx, const char *comman
  * `member` (both NULL: any).  Other events are kept.  0 with the text of the
  * whole event in `json` (may be NULL), valid until the plugin's next QMP call;
  * -1 with katamaran_error() already set: errno ETIMEDOUT, EINTR for a signal.
+ * There, too, what the plugin says by katamaran_error() goes in front.
  */
 KATAMARAN_PUBLIC int katamaran_qmp_event(struct katamaran_ctx *ctx, const char *event,
 					 const char *member, const char *value,

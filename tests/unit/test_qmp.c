@@ -18,8 +18,12 @@
 
 #include <json-c/json.h>
 
+#include "api.h"
 #include "qmp.h"
 #include "util.h"
+
+#define KATAMARAN_API_VERSION 1
+#include "katamaran-plugin.h"
 
 #ifndef FAKE_QMP
 #define FAKE_QMP "tests/fake_qmp"
@@ -1044,6 +1048,43 @@ static void test_what_is_said_again(void **state)
 	fake_is_content();
 }
 
+/* What a plugin knows of an event that did not come says more than that it did not. */
+static void test_a_plugin_that_waits(void **state)
+{
+	struct kat_migration migration = {.loop = &loop};
+	struct katamaran_ctx ctx = {.migration = &migration};
+	const char *json;
+
+	(void)state;
+	open_fake("greet; expect query-name\n"
+		  "event BLOCK_JOB_ERROR {\"device\": \"a\", \"operation\": \"write\", "
+		  "\"action\": \"stop\"}; reply; closed");
+	migration.qmp = qmp;
+	ctx.deadline_ns = kat_deadline_ms(NO_DEADLINE);
+	assert_int_equal(katamaran_qmp(&ctx, "query-name", NULL, NULL), 0);
+	ctx.deadline_ns = kat_deadline_ms(10);
+	assert_int_equal(
+		katamaran_qmp_event(&ctx, "BLOCK_JOB_COMPLETED", "device", "a", NULL),
+		-1);
+	assert_int_equal(errno, ETIMEDOUT);
+	assert_int_equal(
+		katamaran_qmp_event(&ctx, "BLOCK_JOB_COMPLETED", "device", "b", NULL),
+		-1);
+	assert_string_equal(ctx.error, "QEMU did not send the event BLOCK_JOB_COMPLETED "
+				       "in time"); /* the first is the reason */
+	assert_int_equal(
+		katamaran_qmp_event(&ctx, "BLOCK_JOB_ERROR", "device", "a", &json), 0);
+	assert_non_null(strstr(json, "\"write\""));
+	katamaran_error(&ctx, "its disk has failed");
+	katamaran_error(&ctx, "and more");
+	assert_string_equal(ctx.error, "its disk has failed: QEMU did not send the event "
+				       "BLOCK_JOB_COMPLETED in time");
+	kat_qmp_event_free(&ctx.event);
+	json_object_put(ctx.reply);
+	kat_qmp_close(&qmp);
+	fake_is_content();
+}
+
 static void check_broken(const char *bytes, const char *part)
 {
 	char script[512];
@@ -1226,6 +1267,7 @@ int main(void)
 		TEST(test_a_line_has_a_bound),
 		TEST(test_the_queue_has_a_bound),
 		TEST(test_what_is_said_again),
+		TEST(test_a_plugin_that_waits),
 		TEST(test_garbage_is_an_error),
 		TEST(test_line_ends_and_blank_lines),
 		TEST(test_members_that_may_be_missing),
