@@ -119,12 +119,13 @@ static bool read_greeting(struct kat_qmp *qmp, struct json_object *message)
 
 /*
  * A mirror that has lost its other end says so at each write of the guest, which
- * may be tens of thousands in a second: once is enough until it is read.
+ * may be tens of thousands in a second, and so does a disk that has failed: once
+ * is enough until it is read.
  */
 static bool is_said_again(const struct kat_qmp *qmp, const char *name,
 			  struct json_object *message)
 {
-	if (strcmp(name, "BLOCK_JOB_ERROR"))
+	if (strcmp(name, "BLOCK_JOB_ERROR") && strcmp(name, "BLOCK_IO_ERROR"))
 		return false;
 	for (const struct kat_qmp_event *event = qmp->events; event; event = event->next)
 		if (!strcmp(event->name, name) &&

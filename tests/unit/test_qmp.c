@@ -1028,7 +1028,7 @@ static void test_the_queue_has_a_bound(void **state)
 	fake_is_content();
 }
 
-/* As a mirror does at each write of the guest; what two drives say is two things. */
+/* As a mirror or a disk does at each write; what two drives say is two things. */
 static void test_what_is_said_again(void **state)
 {
 	(void)state;
@@ -1036,12 +1036,14 @@ static void test_what_is_said_again(void **state)
 		  "send \"{\\\"event\\\": \\\"BLOCK_JOB_ERROR\\\", \\\"data\\\": "
 		  "{\\\"device\\\": \\\"a\\\"}}\\r\\n\" 9000\n"
 		  "send \"{\\\"event\\\": \\\"BLOCK_JOB_ERROR\\\", \\\"data\\\": "
-		  "{\\\"device\\\": \\\"b\\\"}}\\r\\n\"; reply\n"
+		  "{\\\"device\\\": \\\"b\\\"}}\\r\\n\"\n"
+		  "send \"{\\\"event\\\": \\\"BLOCK_IO_ERROR\\\", \\\"data\\\": "
+		  "{\\\"device\\\": \\\"b\\\"}}\\r\\n\" 9000; reply\n"
 		  "expect query-name\n"
 		  "send \"{\\\"event\\\": \\\"BLOCK_JOB_ERROR\\\", \\\"data\\\": "
 		  "{\\\"device\\\": \\\"a\\\"}}\\r\\n\"; reply");
 	assert_int_equal(execute("query-name"), 0);
-	assert_int_equal(take_all(), 2);
+	assert_int_equal(take_all(), 3);
 	assert_int_equal(execute("query-name"), 0); /* it was read, and is new again */
 	assert_int_equal(take_all(), 1);
 	kat_qmp_close(&qmp);
