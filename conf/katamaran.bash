@@ -17,7 +17,8 @@ _katamaran() {
 	dump-plugin | -dump-plugin)
 		words=$("${COMP_WORDS[0]}" --list-plugins 2>/dev/null | sed 's/ .*//')
 		;;
-	c | -c | qmp | -qmp | plugin-dir | -plugin-dir | sandbox-dir | -sandbox-dir)
+	c | -c | qmp | -qmp | summary | -summary | plugin-dir | -plugin-dir | run-dir | -run-dir | \
+		sandbox-dir | -sandbox-dir)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;

@@ -237,8 +237,8 @@ int kat_loader_dump(const char *dir, const char *name, struct kat_error **err)
 	       p->_struct_size);
 	printf("has_open=%d\nhas_pre_copy=%d\nhas_on_stop=%d\nhas_on_resume=%d\n",
 	       !!p->open, !!p->pre_copy, !!p->on_stop, !!p->on_resume);
-	printf("has_cleanup=%d\nhas_on_event=%d\nhas_check=%d\n", !!p->cleanup,
-	       !!p->on_event, !!p->check);
+	printf("has_cleanup=%d\nhas_on_event=%d\nhas_check=%d\nhas_recover=%d\n",
+	       !!p->cleanup, !!p->on_event, !!p->check, !!p->recover);
 	dump_options(p->options);
 	if (p->dump)
 		p->dump();

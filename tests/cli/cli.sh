@@ -194,7 +194,8 @@ in_file 'cutover: { plugin = "gone"; };' 'k.conf:1: no plugin "gone" of kind cut
 	"$plugins/cutover-gone.so"
 refused 'no plugin "nothing"' -- --dump-plugin nothing
 prints 'cutover-ipip ' 'announce-self ' 'storage-none ' 'storage-shared ' -- --list-plugins
-prints $'name=ipip\n' $'kind=cutover\n' 'option.hold_s=int' -- --dump-plugin ipip
+prints $'name=ipip\n' $'kind=cutover\n' $'has_check=1\n' $'has_recover=1\n' 'option.hold_s=int' \
+	-- --dump-plugin ipip
 prints $'name=ipip\n' -- --dump-plugin cutover-ipip
 prints $'name=ipip\n' -- --dump-plugin "$plugins/cutover-ipip.so"
 rc=0

@@ -192,6 +192,7 @@ of_bash() {
 	verdict 'bash completes a mode' grep -qx dest <(completes -mode d)
 	verdict 'bash completes behind an equals sign' grep -qx source <(completes -mode = s)
 	verdict 'bash completes a file' grep -qx "$conf/katamaran.conf" <(completes -c "$conf/katamaran.c")
+	verdict 'bash completes a folder' grep -qx "$conf/examples" <(completes --run-dir "$conf/ex")
 }
 
 kubectl=${KUBECTL:-$(type -P kubectl || true)}
