@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
-dist_sysconf_DATA = conf/katamaran.conf
+# What a site has written into its configuration stays, also when a later release is
+# installed: that one's own is among the examples in any case.
+install-data-local:
+	$(MKDIR_P) $(DESTDIR)$(sysconfdir)
+	test -e $(DESTDIR)$(sysconfdir)/katamaran.conf || \
+		$(INSTALL_DATA) $(srcdir)/conf/katamaran.conf $(DESTDIR)$(sysconfdir)/katamaran.conf
+uninstall-local:
+	if cmp -s $(srcdir)/conf/katamaran.conf $(DESTDIR)$(sysconfdir)/katamaran.conf; then \
+		rm -f $(DESTDIR)$(sysconfdir)/katamaran.conf; \
+	fi
 
 examplesdir = $(docdir)/examples
-dist_examples_DATA = conf/examples/source.conf conf/examples/destination.conf \
-	conf/examples/site-script conf/examples/ovn-script
+dist_examples_DATA = conf/katamaran.conf conf/examples/source.conf \
+	conf/examples/destination.conf conf/examples/site-script conf/examples/ovn-script
 
 # A plugin that is built against the installed tree, with its own Makefile.
 examplepluginsdir = $(examplesdir)/plugin

@@ -170,7 +170,13 @@ installed() {
 	grep libmnl "$WORK/needed"
 	example_plugin
 	example_script
+	# What a site has written stays, whatever is installed over it, or taken away.
+	echo '# ours' >>"$prefix/etc/katamaran.conf"
+	make -C "$WORK/build" install
 	make -C "$WORK/build" uninstall
+	tail -n 1 "$prefix/etc/katamaran.conf" | grep -x '# ours'
+	rm "$prefix/etc/katamaran.conf"
+	make -C "$WORK/build" install uninstall
 	# Nothing but empty folders stays.
 	[[ -z $(find "$prefix" -type f) ]]
 }
