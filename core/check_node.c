@@ -56,27 +56,25 @@ static bool same_network(pid_t qemu)
 	       ours.st_ino == qemus.st_ino && ours.st_dev == qemus.st_dev;
 }
 
-/* A socket address of the text; every address for NULL.  Its length. */
+/* A socket address of the text.  Its length. */
 static socklen_t make_address(const char *ip, int port, struct sockaddr_storage *to)
 {
 	struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
 	struct sockaddr_in *four = (struct sockaddr_in *)to;
 
 	memset(to, 0, sizeof(*to));
-	if (ip && inet_pton(AF_INET, ip, &four->sin_addr) == 1) {
+	if (inet_pton(AF_INET, ip, &four->sin_addr) == 1) {
 		four->sin_family = AF_INET;
 		four->sin_port = htons((uint16_t)port);
 		return sizeof(*four);
 	}
 	six->sin6_family = AF_INET6;
 	six->sin6_port = htons((uint16_t)port);
-	if (ip)
-		inet_pton(AF_INET6, ip, &six->sin6_addr);
+	inet_pton(AF_INET6, ip, &six->sin6_addr);
 	return sizeof(*six);
 }
 
-/* As QEMU does it, up to listen(2).  0, or -1 with errno. */
-static int try_bind(const char *ip, int port)
+static int try_bind_at(const char *ip, int port)
 {
 	struct sockaddr_storage to;
 	socklen_t length = make_address(ip, port, &to);
@@ -87,6 +85,18 @@ static int try_bind(const char *ip, int port)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	return bind(fd, (struct sockaddr *)&to, length);
+}
+
+/*
+ * As QEMU does it, up to listen(2); for NULL on every address, which are IPv4's
+ * alone on a node without IPv6 (ipv6.disable=1).  0, or -1 with errno.
+ */
+static int try_bind(const char *ip, int port)
+{
+	int ret = try_bind_at(ip ? ip : "::", port);
+
+	return ret < 0 && !ip && errno == EAFNOSUPPORT ? try_bind_at("0.0.0.0", port)
+						       : ret;
 }
 
 /* Where QEMU listens already (-incoming tcp:...), or NULL. */

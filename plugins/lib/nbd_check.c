@@ -15,8 +15,7 @@
 #include "plugins/lib/nbd_probe.h"
 #include "plugins/lib/nbd_source.h"
 
-/* By bind(2), as the server would; 0, or -1 with errno. */
-static int try_bind(const char *host, int port)
+static int try_bind_at(const char *host, int port)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags =
@@ -42,11 +41,21 @@ static int try_bind(const char *host, int port)
 	return ret;
 }
 
+/* By bind(2), as the server would; 0, or -1 with errno. */
+static int try_bind(const char *host, int port)
+{
+	int ret = try_bind_at(*host ? host : "::", port);
+
+	/* A node without IPv6 (ipv6.disable=1) has every address, too. */
+	return ret < 0 && !*host && errno == EAFNOSUPPORT ? try_bind_at("0.0.0.0", port)
+							  : ret;
+}
+
 static void check_port(struct katamaran_ctx *ctx)
 {
 	const char *host = kat_nbd_own_address(ctx);
 	int port = (int)katamaran_conf_int(ctx, "port");
-	kat_cleanup_text char *where = kat_nbd_where(*host ? host : "::", port);
+	kat_cleanup_text char *where = kat_nbd_where(*host ? host : "*", port);
 
 	if (!*host)
 		katamaran_finding(
@@ -59,7 +68,7 @@ static void check_port(struct katamaran_ctx *ctx)
 		katamaran_finding(
 			ctx, KATAMARAN_WARNING, "port",
 			"%s is not checked: QEMU is in another network namespace", where);
-	} else if (try_bind(*host ? host : "::", port) == 0) {
+	} else if (try_bind(host, port) == 0) {
 		katamaran_finding(ctx, KATAMARAN_OK, "port", "%s is free", where);
 	} else if (errno == EADDRINUSE) {
 		katamaran_finding(

@@ -60,7 +60,7 @@ static int start_anywhere(struct katamaran_ctx *ctx, struct kat_nbd *nbd,
 static int start_server(struct katamaran_ctx *ctx, struct kat_nbd *nbd, const char *host)
 {
 	int port = (int)katamaran_conf_int(ctx, "port");
-	kat_cleanup_text char *where = kat_nbd_where(host, port);
+	kat_cleanup_text char *where = kat_nbd_where(*host ? host : "*", port);
 
 	if (port ? start_at(ctx, nbd, host, port) == 0
 		 : start_anywhere(ctx, nbd, host) == 0)
@@ -82,7 +82,7 @@ const char *kat_nbd_own_address(struct katamaran_ctx *ctx)
 	return address;
 }
 
-/* Where no address is set: all of them, IPv6's with IPv4's if there is IPv6. */
+/* Where no address is set: all of them, with IPv6's if the node has IPv6. */
 static int start(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
 {
 	const char *address = kat_nbd_own_address(ctx);
@@ -92,7 +92,7 @@ static int start(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
 	katamaran_log(ctx, LOG_WARNING,
 		      "no `address`: the NBD server opens on every address of this node, "
 		      "and whoever reaches it can write the guest's disks");
-	return start_server(ctx, nbd, "::");
+	return start_server(ctx, nbd, "");
 }
 
 void kat_nbd_publish_drives(struct katamaran_ctx *ctx, const struct kat_nbd *nbd)
@@ -149,7 +149,7 @@ int kat_nbd_serve(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
 		}
 		nbd->drives[i].exported = true;
 	}
-	where = kat_nbd_where(*kat_nbd_own_address(ctx) ? kat_nbd_own_address(ctx) : "::",
+	where = kat_nbd_where(*kat_nbd_own_address(ctx) ? kat_nbd_own_address(ctx) : "*",
 			      nbd->port);
 	katamaran_log(ctx, LOG_INFO, "NBD server listening on %s", where);
 	publish(ctx, nbd);

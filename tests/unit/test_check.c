@@ -4,13 +4,18 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <json-c/json.h>
 
 #define KATAMARAN_API_VERSION 1
+#include "check_node.h"
 #include "check_qemu.h"
 #include "katamaran-plugin.h"
 
@@ -236,6 +241,31 @@ static void test_findings_cross_the_link(void **state)
 	kat_findings_free(&there);
 }
 
+/* That of the C library, on a node that was started with ipv6.disable=1. */
+int socket(int family, int type, int protocol)
+{
+	if (family != AF_INET6)
+		return (int)syscall(SYS_socket, family, type, protocol);
+	errno = EAFNOSUPPORT;
+	return -1;
+}
+
+static void test_a_node_without_ipv6(void **state)
+{
+	static char six[] = "::1";
+	struct kat_config config = {.role = KATAMARAN_DESTINATION};
+	struct kat_end end = KAT_END_EMPTY(&config);
+
+	(void)state;
+	end.migration.config = &config; /* port 0: one that is free */
+	kat_check_node(&end);
+	assert_int_equal(end.migration.findings.failures, 0);
+	config.dest_ip = six;
+	kat_check_node(&end);
+	assert_int_equal(end.migration.findings.failures, 1);
+	kat_findings_free(&end.migration.findings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +276,7 @@ int main(void)
 		cmocka_unit_test(test_unlike),
 		cmocka_unit_test(test_unlike_devices),
 		cmocka_unit_test(test_findings_cross_the_link),
+		cmocka_unit_test(test_a_node_without_ipv6),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -224,8 +224,8 @@ static void test_arguments(void **state)
 	struct json_object *args;
 
 	(void)state;
-	is_json(kat_nbd_args_server("::", 10809, ""),
-		"{\"addr\":{\"type\":\"inet\",\"data\":{\"host\":\"::\",\"port\":"
+	is_json(kat_nbd_args_server("", 10809, ""),
+		"{\"addr\":{\"type\":\"inet\",\"data\":{\"host\":\"\",\"port\":"
 		"\"10809\"}}}");
 	is_json(kat_nbd_args_server("192.0.2.1", 1, "tls0"),
 		"{\"addr\":{\"type\":\"inet\",\"data\":{\"host\":\"192.0.2.1\",\"port\":"
