@@ -26,8 +26,6 @@
 #define OVER_S 3600
 /* From the guest's arrival, or from `cont`, to its RESUME. */
 #define RUNS_MS 10000
-/* From the end of QEMU's monitor to that of its process. */
-#define DIES_MS 1000
 
 enum dest_state {
 	WAITING,  /* QEMU listens, nobody has connected */
@@ -135,7 +133,7 @@ static enum dest_state qemu_gone(struct dest *d)
 			      " source cancelled, or the guest could not be loaded (see"
 			      " QEMU's own messages)",
 			      pid);
-	else if (kat_end_qemu_ended(d->end, DIES_MS))
+	else if (kat_end_qemu_ended(d->end, KAT_DIES_MS))
 		kat_error_set(
 			&why, KAT_EXIT_HUMAN,
 			"QEMU (process %d) has ended when all of the guest had"

@@ -111,7 +111,11 @@ int kat_end_set_capabilities(struct kat_end *end, struct kat_error **err);
 /* "running", "inmigrate", ...: query-status, malloc'ed; NULL with an error. */
 char *kat_end_run_state(struct kat_end *end, struct kat_error **err);
 
-/* Whether QEMU's process has ended, or does within `ms`; false where nobody can tell. */
+/*
+ * Whether QEMU's process has ended, or does within `ms`; false where nobody can
+ * tell.  From the end of its monitor that takes less than KAT_DIES_MS.
+ */
+#define KAT_DIES_MS 1000
 bool kat_end_qemu_ended(struct kat_end *end, int64_t ms);
 
 /* The "status" of a MIGRATION event, or NULL for any other event. */

@@ -7,6 +7,9 @@
 #include "end.h"
 #include "ram.h"
 
+/* From STOP to the end of the migration.  Nobody can take it back: be patient. */
+#define COMPLETE_S 300
+
 enum source_state {
 	COPYING,    /* RAM is copied, the gate is shut */
 	REDIRECTED, /* packets go to the destination, the gate is open */

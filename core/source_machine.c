@@ -29,8 +29,6 @@
 
 /* migrate_cancel is a matter of milliseconds, unless QEMU hangs. */
 #define CANCEL_MS 5000
-/* From the end of its monitor to that of its process. */
-#define DIES_MS 1000
 
 /* Where QEMU has no words on why the migration failed, the other QEMU has them. */
 void kat_source_qemu_failed(struct source *s)
@@ -111,7 +109,7 @@ enum source_state kat_source_gone(struct source *s)
 	struct kat_error *why = NULL;
 	int pid = (int)s->end->migration.qemu_pid;
 
-	if (!kat_end_qemu_ended(s->end, DIES_MS)) {
+	if (!kat_end_qemu_ended(s->end, KAT_DIES_MS)) {
 		kat_error_set(&why, KAT_EXIT_HUMAN,
 			      "QEMU (process %d) lives and has closed the QMP connection:"
 			      " somebody took the socket",

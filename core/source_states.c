@@ -15,8 +15,6 @@
 #define GATE_MS 350
 /* And then, with the brake off as well, this long. */
 #define STOP_MS 3000
-/* From STOP to the end of the migration.  Nobody can take it back: be patient. */
-#define COMPLETE_S 300
 /* How often a cutover plugin may say "not done yet" while the guest runs. */
 #define STOP_TRIES 50
 /* The other end closes its plug, also while the guest is stopped. */

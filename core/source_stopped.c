@@ -10,16 +10,12 @@
 #include "fault.h"
 #include "source.h"
 
-/* From STOP to the end of the migration; see stopped_time(). */
-#define COMPLETE_S 300
 /* The other end closes its exports; the guest is stopped meanwhile. */
 #define DRAIN_MS 5000
 /* Our QEMU has ended; the other end tells whether the guest runs there. */
 #define TOLD_MS 10000
 /* The other end lets the guest run, or says within 10 s that it cannot. */
 #define RESUMED_MS 30000
-/* From the end of its monitor to that of its process. */
-#define DIES_MS 1000
 
 enum source_state kat_source_stop_second(struct source *s)
 {
@@ -224,7 +220,7 @@ static enum source_state stopped_gone(struct source *s)
 	if (s->waits) /* for us: the rest was not sent */
 		return kat_source_gone(s);
 	if (s->end->peer && !kat_peer_gone(s->end->peer) &&
-	    kat_end_qemu_ended(s->end, DIES_MS)) {
+	    kat_end_qemu_ended(s->end, KAT_DIES_MS)) {
 		kat_qmp_close(&s->end->migration.qmp);
 		s->deadline_ns = kat_deadline_ms(TOLD_MS);
 		return STOPPED;
