@@ -22,8 +22,8 @@
 #include "fault.h"
 #include "ram.h"
 
-/* The source holds its redirect for hold_max_s; it should not take much longer. */
-#define OVER_S 3600
+/* The source holds its redirect for hold_max_s, a day at most, and cleans up. */
+#define OVER_S (86400 + 3600)
 /* From the guest's arrival, or from `cont`, to its RESUME. */
 #define RUNS_MS 10000
 
