@@ -67,22 +67,23 @@ static void put_back_first(struct source *s)
 enum source_state kat_source_cancel(struct source *s, struct kat_error **why)
 {
 	cleanup_error struct kat_error *refused = NULL;
+	bool deaf = s->end->loop.deaf;
+	int ret;
 
 	kat_end_fail(s->end, why);
 	if (kat_qmp_closed(s->end->migration.qmp))
 		return kat_source_gone(s);
 	put_back_first(s);
 	s->deadline_ns = kat_deadline_ms(CANCEL_MS);
-	/* A second signal in here must not keep the command from being sent. */
-	for (;;) {
-		if (kat_end_qmp(s->end, "migrate_cancel", NULL, NULL, &refused) == 0)
-			return CANCELLING;
-		if (kat_qmp_closed(s->end->migration.qmp))
-			return kat_source_gone(s);
-		if (refused->sys_errno != EINTR || !kat_loop_take_signal(&s->end->loop))
-			return kat_source_lost(s, &refused);
-		kat_error_free(&refused);
-	}
+	/* A second signal must keep neither the command nor its answer from coming. */
+	s->end->loop.deaf = true;
+	ret = kat_end_qmp(s->end, "migrate_cancel", NULL, NULL, &refused);
+	s->end->loop.deaf = deaf;
+	if (ret == 0)
+		return CANCELLING;
+	if (kat_qmp_closed(s->end->migration.qmp))
+		return kat_source_gone(s);
+	return kat_source_lost(s, &refused);
 }
 
 static bool is_shutdown(const struct kat_qmp_event *event, void *data)

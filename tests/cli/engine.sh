@@ -281,6 +281,18 @@ serve"
 	between 10 18
 }
 
+play "$RUNNING
+$COPYING
+on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/told3
+once migrate_cancel touch $work/cancelled3; sleep 300; reply; event MIGRATION {\"status\":\"cancelled\"}
+on migrate_cancel error GenericError once_is_enough
+serve"
+interrupt_after "$work/told3"
+interrupt_after "$work/cancelled3"
+source_end
+verdict "a second signal while the cancel is on its way" 130 \
+	'The guest runs on the source, as before.' '!once_is_enough'
+
 # QEMU says nothing of the cancel, is asked after 5 s, and answers 2 s later.
 second_signal() {
 	play "$RUNNING
