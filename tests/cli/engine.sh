@@ -34,14 +34,14 @@ play() {
 
 source_end() {
 	code=0
-	timeout "${patience:-20}" "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 \
+	timeout -k 20 "${patience:-20}" "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 \
 		-vm-ip 10.0.0.5 -tunnel-mode none --plugin-dir "$plugins" --run-dir "$work/run" -v "$@" \
 		>"$work/out" 2>"$work/err" || code=$?
 }
 
 dest_end() {
 	code=0
-	timeout 20 "$katamaran" -mode dest -qmp "$work/q" -dest-ip 127.0.0.1 -tunnel-mode none \
+	timeout -k 20 20 "$katamaran" -mode dest -qmp "$work/q" -dest-ip 127.0.0.1 -tunnel-mode none \
 		--plugin-dir "$plugins" --run-dir "$work/run" -v "$@" >"$work/out" 2>"$work/err" || code=$?
 }
 
@@ -362,7 +362,7 @@ noted() {
 noted_end() {
 	rm -f "$work"/hooks "$work"/hooked.*
 	code=0
-	timeout 20 "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 -vm-ip 10.0.0.5 \
+	timeout -k 20 20 "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 -vm-ip 10.0.0.5 \
 		--plugin-dir "$plugins" --run-dir "$work/run" -v -c "$work/noted.conf" \
 		-stop-budget-ms 20000 \
 		>"$work/out" 2>"$work/err" || code=$?
@@ -736,7 +736,7 @@ on migrate reply; event MIGRATION {\"status\":\"active\"}; sleep 100; default qu
 on migrate_cancel reply; event MIGRATION {\"status\":\"completed\"}
 serve"
 code=0
-timeout 20 "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 -vm-ip 10.0.0.5 \
+timeout -k 20 20 "$katamaran" -mode source -qmp "$work/q" -dest-ip 192.0.2.1 -vm-ip 10.0.0.5 \
 	--plugin-dir "$plugins" --run-dir "$work/run" -c "$work/script.conf" -v \
 	-summary "$work/summary" >"$work/out" 2>"$work/err" || code=$?
 verdict "nor is there a redirect" 0 'there is no redirect: what' 'Switchover: no redirect, STOP to' \
@@ -1077,7 +1077,7 @@ checked "a configuration that cannot be used" 2 '-tunnel-mode'
 # both_ends [FLAG...]: the source starts the other end, whose monitor is a second one.
 both_ends() {
 	code=0
-	timeout 30 "$katamaran" -c "$work/both.conf" -mode source -qmp "$work/q" -vm-ip 10.0.0.5 \
+	timeout -k 20 30 "$katamaran" -c "$work/both.conf" -mode source -qmp "$work/q" -vm-ip 10.0.0.5 \
 		--plugin-dir "$plugins" -v "$@" >"$work/out" 2>"$work/err" || code=$?
 }
 

@@ -94,7 +94,7 @@ kill_it() {
 # do_it ARGUMENT...: its exit code in $code, what QEMU got meanwhile in $work/since.
 do_it() {
 	code=0
-	timeout 60 "$katamaran" --run-dir "$run" "$@" >"$work/out" 2>"$work/err" || code=$?
+	timeout -k 20 60 "$katamaran" --run-dir "$run" "$@" >"$work/out" 2>"$work/err" || code=$?
 	sed "1,${at}d" "$work/transcript" >"$work/since"
 }
 

@@ -39,7 +39,7 @@ trouble() {
 	local code=$1 text=$2 row=$3 mode=$4 rc=0
 	shift 4
 	[[ $mode = dest ]] || set -- -vm-ip 10.0.0.5 "$@"
-	timeout 40 "$katamaran" -mode "$mode" -qmp "$work/q" -dest-ip 127.0.0.1 \
+	timeout -k 20 40 "$katamaran" -mode "$mode" -qmp "$work/q" -dest-ip 127.0.0.1 \
 		-tunnel-mode none --plugin-dir "$plugins" -run-dir "$work/state" "$@" \
 		>"$work/out" 2>&1 || rc=$?
 	if [[ $rc != "$code" ]]; then
@@ -128,7 +128,7 @@ if ((EUID == 0)) && [[ -c /dev/net/tun ]] && unshare -n true 2>/dev/null; then
 		ip route add 10.0.0.5 dev tap0; sysctl -q -w net.ipv4.ip_forward=1
 		tc qdisc add dev tap0 root plug limit 9999 2>/dev/null && touch "$1/plug" &&
 			tc qdisc del dev tap0 root
-		timeout 20 "${@:2}"' - "$work" "$katamaran" -c "$work/k.conf" --plugin-dir "$plugins" \
+		timeout -k 20 20 "${@:2}"' - "$work" "$katamaran" -c "$work/k.conf" --plugin-dir "$plugins" \
 		-run-dir "$work/state" >"$work/out" 2>&1 &
 	child=$!
 	if [[ ! -e $work/plug ]]; then

@@ -83,7 +83,7 @@ run() {
 		shift
 	done
 	shift
-	timeout 20 "$katamaran" -mode dest -plugin-dir plugins -tunnel-mode none "${args[@]}" \
+	timeout -k 20 20 "$katamaran" -mode dest -plugin-dir plugins -tunnel-mode none "${args[@]}" \
 		>out 2>err || rc=$?
 	((rc == want)) || { echo "FAILED: exit code $rc, not $want"; bad=1; }
 	for text; do
