@@ -49,12 +49,9 @@ void kat_finding_add(struct kat_migration *migration, int level, const char *wha
 		     const char *fmt, va_list ap)
 {
 	bool source = migration->config->role == KATAMARAN_SOURCE;
-	char *text;
 
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
 	kat_findings_add(&migration->findings, level, source ? "source" : "destination",
-			 what, text);
+			 what, kat_vformat(fmt, ap));
 }
 
 void katamaran_finding(struct katamaran_ctx *ctx, int level, const char *what,
@@ -419,8 +416,7 @@ void katamaran_doubt(struct katamaran_ctx *ctx, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&reason, fmt, ap) < 0)
-		abort();
+	reason = kat_vformat(fmt, ap);
 	va_end(ap);
 	kat_log(KAT_DEBUG, "%s: in doubt: %s", ctx->step->name, reason);
 	kat_ledger_doubt(&ctx->migration->ledger, reason);

@@ -10,10 +10,10 @@
 #include <json-c/json.h>
 
 #include "ask.h"
-#include "options.h"
 #include "past.h"
 #include "ram.h"
 #include "sandbox.h"
+#include "util.h"
 
 #define KATAMARAN_API_VERSION 1
 #include "katamaran-plugin.h"

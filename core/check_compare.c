@@ -19,14 +19,11 @@ __attribute__((__format__(__printf__, 4, 5))) static void add(struct kat_finding
 							      int level, const char *what,
 							      const char *fmt, ...)
 {
-	char *text;
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
+	kat_findings_add(list, level, "both", what, kat_vformat(fmt, ap));
 	va_end(ap);
-	kat_findings_add(list, level, "both", what, text);
 }
 
 static void compare_versions(struct kat_findings *list, int64_t source,

@@ -37,8 +37,7 @@ static int fail_at(const struct reader *r, unsigned int line, struct kat_error *
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&message, fmt, ap) < 0)
-		abort();
+	message = kat_vformat(fmt, ap);
 	va_end(ap);
 	errno = 0;
 	return kat_error_set(err, KAT_EXIT_USAGE, "%s:%u: %s", r->file, line, message);

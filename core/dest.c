@@ -38,7 +38,6 @@ static char *listening_on(struct dest *d)
 	cleanup_json struct json_object *reply = NULL;
 	struct json_object *sockets, *first;
 	const char *port;
-	char *text;
 
 	if (kat_end_qmp(d->end, "query-migrate", NULL, &reply, NULL) < 0)
 		return NULL;
@@ -51,9 +50,7 @@ static char *listening_on(struct dest *d)
 	if (!kat_json_string(first, "host") || !port)
 		return strdup("a socket that is not TCP");
 	d->end->port = atoi(port);
-	if (asprintf(&text, "%s port %s", kat_json_string(first, "host"), port) < 0)
-		abort();
-	return text;
+	return kat_format("%s port %s", kat_json_string(first, "host"), port);
 }
 
 /* With -incoming defer the port is ours to open; with -incoming tcp: it is open. */

@@ -23,8 +23,7 @@ int kat_error_set(struct kat_error **err, enum kat_exit exit_code, const char *f
 	made->sys_errno = saved;
 	errno = saved; /* for %m */
 	va_start(ap, fmt);
-	if (vasprintf(&made->message, fmt, ap) < 0)
-		abort();
+	made->message = kat_vformat(fmt, ap);
 	va_end(ap);
 	/* The newer one is true; its words may be made of the older one's. */
 	kat_error_free(err);
@@ -42,11 +41,9 @@ int kat_error_wrap(struct kat_error **err, const char *fmt, ...)
 	if (!err || !*err)
 		return -1;
 	va_start(ap, fmt);
-	if (vasprintf(&context, fmt, ap) < 0)
-		abort();
+	context = kat_vformat(fmt, ap);
 	va_end(ap);
-	if (asprintf(&message, "%s: %s", context, (*err)->message) < 0)
-		abort();
+	message = kat_format("%s: %s", context, (*err)->message);
 	free((*err)->message);
 	(*err)->message = message;
 	return -1;

@@ -196,7 +196,6 @@ void kat_hooks_when_stopped(struct kat_hooks *hooks, int64_t deadline_ns)
 		struct katamaran_ctx *ctx = &hooks->ctxs[i];
 		const struct katamaran_plugin *plugin = ctx->step->plugin;
 		int64_t start = kat_now_ns();
-		char *doubt;
 
 		if (plugin->kind != KATAMARAN_CUTOVER || !ctx->when_stopped)
 			continue;
@@ -205,9 +204,10 @@ void kat_hooks_when_stopped(struct kat_hooks *hooks, int64_t deadline_ns)
 		if (plugin->on_stop(ctx, ctx->handle) < 0) {
 			kat_log(KAT_WARNING, "%s: %s", ctx->step->name,
 				ctx->error[0] ? ctx->error : "on_stop failed");
-			if (asprintf(&doubt, "%s failed when the guest had stopped",
-				     ctx->step->name) >= 0)
-				kat_ledger_doubt(&ctx->migration->ledger, doubt);
+			kat_ledger_doubt(
+				&ctx->migration->ledger,
+				kat_format("%s failed when the guest had stopped",
+					   ctx->step->name));
 		}
 		tell_time(ctx, "on_stop after STOP", start);
 	}

@@ -74,14 +74,11 @@ static void doubt(struct kat_ledger *ledger, const char *fmt, ...)
 
 static void doubt(struct kat_ledger *ledger, const char *fmt, ...)
 {
-	char *reason;
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&reason, fmt, ap) < 0)
-		abort();
+	kat_ledger_doubt(ledger, kat_vformat(fmt, ap));
 	va_end(ap);
-	kat_ledger_doubt(ledger, reason);
 }
 
 struct json_object *kat_ledger_tell(const struct kat_ledger *ledger)

@@ -39,7 +39,7 @@ core_libkatcore_la_SOURCES = \
 	core/source.c core/source.h core/source_machine.c core/source_states.c \
 	core/source_stopped.c \
 	core/status.c core/status.h \
-	core/util.h
+	core/util.c core/util.h
 if FAULTS
 core_libkatcore_la_SOURCES += core/fault.c
 endif

@@ -120,36 +120,6 @@ const struct kat_key kat_keys[] = {
 };
 _Static_assert(KAT_ARRAY_SIZE(kat_keys) <= KAT_KEYS_MAX, "kat_options.values is short");
 
-char *kat_strdup(const char *text)
-{
-	char *copy = strdup(text);
-
-	if (!copy)
-		abort(); /* a few bytes: nothing sensible is left to do */
-	return copy;
-}
-
-char *kat_format(const char *fmt, ...)
-{
-	char *text;
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
-	va_end(ap);
-	return text;
-}
-
-void *kat_grow(void *array, size_t count, size_t size)
-{
-	array = reallocarray(array, count, size);
-	if (!array)
-		abort();
-	memset((char *)array + (count - 1) * size, 0, size);
-	return array;
-}
-
 const struct kat_key *kat_key_find(const char *path)
 {
 	for (const struct kat_key *key = kat_keys; kat_key_exists(key); key++) {

@@ -90,9 +90,4 @@ static inline bool kat_key_is_nic(const struct kat_key *key)
 int kat_key_set(const struct kat_key *key, void *base, const char *text, bool in_file,
 		struct kat_error **err);
 
-/* Allocations of some bytes, which succeed or end the program. */
-char *kat_strdup(const char *text);
-char *kat_format(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
-void *kat_grow(void *array, size_t count, size_t size); /* count: with the new one */
-
 #endif /* KAT_OPTIONS_H */

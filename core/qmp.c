@@ -60,8 +60,7 @@ static void fail(struct kat_qmp *qmp, int why, const char *fmt, ...)
 		return;
 	errno = why; /* for %m */
 	va_start(ap, fmt);
-	if (vasprintf(&qmp->failure, fmt, ap) < 0)
-		abort();
+	qmp->failure = kat_vformat(fmt, ap);
 	va_end(ap);
 	qmp->failure_errno = why;
 }

@@ -79,12 +79,9 @@ void kat_ram_restore(struct kat_end *end)
 char *kat_ram_uri(const char *ip, int port)
 {
 	bool v6 = ip && strchr(ip, ':');
-	char *uri;
 
-	if (asprintf(&uri, "tcp:%s%s%s:%d", v6 ? "[" : "", ip ? ip : "", v6 ? "]" : "",
-		     port) < 0)
-		abort();
-	return uri;
+	return kat_format("tcp:%s%s%s:%d", v6 ? "[" : "", ip ? ip : "", v6 ? "]" : "",
+			  port);
 }
 
 int kat_ram_start(struct kat_end *end, struct kat_error **err)

@@ -26,9 +26,9 @@
 
 #include "ask.h"
 #include "gate.h"
-#include "options.h"
 #include "ram.h"
 #include "recovery.h"
+#include "util.h"
 
 #define GREETING_MS 5000
 #define POLL_US	    20000

@@ -9,7 +9,6 @@
 #include <sys/un.h>
 
 #include "log.h"
-#include "options.h"
 #include "pod.h"
 #include "sandbox.h"
 #include "settings.h"

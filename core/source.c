@@ -8,8 +8,8 @@
 #include "ask.h"
 #include "check.h"
 #include "fault.h"
-#include "options.h"
 #include "source.h"
+#include "util.h"
 
 /* The other end starts; its plugins open and prepare; at the end it cleans up. */
 #define READY_MS  120000

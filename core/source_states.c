@@ -268,12 +268,11 @@ void kat_source_follow(struct source *s)
 			       " is lost");
 	} else {
 		tell_outrun(s);
-		if (asprintf(&doubt,
-			     "the migration was complete before it could be cancelled:"
-			     " the guest had been stopped for %.1f ms when its traffic"
-			     " was redirected",
-			     (double)(s->redirect_ns - stop_ns) / KAT_NS_PER_MS) < 0)
-			abort();
+		doubt = kat_format(
+			"the migration was complete before it could be cancelled:"
+			" the guest had been stopped for %.1f ms when its traffic"
+			" was redirected",
+			(double)(s->redirect_ns - stop_ns) / KAT_NS_PER_MS);
 	}
 	s->end->loop.deaf = deaf;
 	kat_log(KAT_WARNING, "%s", doubt);

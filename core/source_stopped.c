@@ -107,8 +107,7 @@ void kat_source_failed_there(struct source *s, struct json_object *message)
 	if (!reason)
 		reason = "it does not say why";
 	kat_log(KAT_WARNING, "the destination failed: %s", reason);
-	if (asprintf(&why, "that end failed before the guest ran: %s", reason) < 0)
-		abort();
+	why = kat_format("that end failed before the guest ran: %s", reason);
 	doubt_there(s, why);
 	if (!s->resumed)
 		return;

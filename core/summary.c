@@ -13,8 +13,7 @@
 /* A file beside it, which takes its name when it is complete. */
 static int open_new(const char *path, char **name)
 {
-	if (asprintf(name, "%s.XXXXXX", path) < 0)
-		abort();
+	*name = kat_format("%s.XXXXXX", path);
 	return mkostemp(*name, O_CLOEXEC);
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Cleanup attributes and the monotonic clock: what every room needs. */
+/* Cleanup attributes, small allocations and the monotonic clock: what every room needs.
+ */
 #ifndef KAT_UTIL_H
 #define KAT_UTIL_H
 
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +44,13 @@ static inline void kat_cleanup_closedir(DIR **dir)
 #define cleanup_close  __attribute__((__cleanup__(kat_cleanup_close)))
 #define cleanup_fclose __attribute__((__cleanup__(kat_cleanup_fclose)))
 #define cleanup_dir    __attribute__((__cleanup__(kat_cleanup_closedir)))
+
+/* Allocations of some bytes, which succeed or end the program. */
+char *kat_strdup(const char *text);
+char *kat_format(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
+char *kat_vformat(const char *fmt, va_list ap)
+	__attribute__((__format__(__printf__, 1, 0)));
+void *kat_grow(void *array, size_t count, size_t size); /* count: with the new one */
 
 /* CLOCK_MONOTONIC in nanoseconds: the clock of every deadline. */
 static inline int64_t kat_now_ns(void)

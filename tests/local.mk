@@ -169,14 +169,14 @@ fuzz_machine: $(top_srcdir)/tests/fuzz/fuzz_machine.c $(top_srcdir)/core/qemu/ma
 		$(AM_CPPFLAGS) $(JSON_C_CFLAGS) $(top_srcdir)/tests/fuzz/fuzz_machine.c \
 		$(top_srcdir)/core/qemu/arguments.c $(top_srcdir)/core/error.c \
 		$(top_srcdir)/core/json.c $(top_srcdir)/core/qemu/machine.c \
-		$(top_srcdir)/core/qemu/matching.c $(top_srcdir)/core/options.c \
+		$(top_srcdir)/core/qemu/matching.c $(top_srcdir)/core/util.c \
 		$(JSON_C_LIBS) -o $@
 fuzz_qmp: $(top_srcdir)/tests/fuzz/fuzz_qmp.c $(top_srcdir)/core/qmp.c
 	$(AM_V_CC)$(FUZZ_CC) -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined $(DEFS) \
 		$(AM_CPPFLAGS) $(JSON_C_CFLAGS) $(top_srcdir)/tests/fuzz/fuzz_qmp.c \
 		$(top_srcdir)/core/error.c $(top_srcdir)/core/json.c \
 		$(top_srcdir)/core/log.c \
-		$(top_srcdir)/core/loop.c $(JSON_C_LIBS) -o $@
+		$(top_srcdir)/core/loop.c $(top_srcdir)/core/util.c $(JSON_C_LIBS) -o $@
 EXTRA_DIST += tests/fuzz/fuzz_machine.c tests/fuzz/fuzz_qmp.c
 CLEANFILES += fuzz_machine fuzz_qmp
 .PHONY: fuzz

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "arguments.h"
-#include "options.h"
 #include "util.h"
 
 /* Both lists of this file are words with NULL behind the last. */

@@ -8,7 +8,6 @@
 
 #include "json.h"
 #include "machine.h"
-#include "options.h"
 #include "util.h"
 
 #define DIGITS	"0123456789"

@@ -15,7 +15,6 @@
 #include "error.h"
 #include "json.h"
 #include "matching.h"
-#include "options.h"
 #include "util.h"
 
 #ifndef KAT_QEMU

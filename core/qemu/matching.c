@@ -10,7 +10,6 @@
 
 #include "json.h"
 #include "matching.h"
-#include "options.h"
 #include "util.h"
 
 /* What the options of one list are called here; on the source a name may differ. */

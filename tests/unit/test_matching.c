@@ -14,7 +14,6 @@
 #include <cmocka.h>
 
 #include "json.h"
-#include "options.h"
 #include "qemu/matching.h"
 #include "util.h"
 
