@@ -16,8 +16,6 @@
 #define RESULT_MS 30000
 /* The same where it has failed, or has been told that this end has. */
 #define FAILURE_MS 10000
-/* It tells at once where the guest arrived, or could not be loaded; see RUNS_MS there. */
-#define TOLD_MS 12000
 /* A link that is over has nothing left to do. */
 #define LINK_END_MS 2000
 /* QEMU lets the guest go on at once, unless it hangs. */

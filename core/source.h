@@ -10,6 +10,12 @@
 /* From STOP to the end of the migration.  Nobody can take it back: be patient. */
 #define COMPLETE_S 300
 
+/*
+ * Our QEMU has failed or ended when it had handed the guest over: the other end tells
+ * at once whether it runs there, or after the 10 s that it allows itself (RUNS_MS).
+ */
+#define TOLD_MS 12000
+
 enum source_state {
 	COPYING,    /* RAM is copied, the gate is shut */
 	REDIRECTED, /* packets go to the destination, the gate is open */

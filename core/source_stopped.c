@@ -12,8 +12,6 @@
 
 /* The other end closes its exports; the guest is stopped meanwhile. */
 #define DRAIN_MS 5000
-/* Our QEMU has ended; the other end tells whether the guest runs there. */
-#define TOLD_MS 10000
 /* The other end lets the guest run, or says within 10 s that it cannot. */
 #define RESUMED_MS 30000
 
