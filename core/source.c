@@ -37,8 +37,9 @@ static int check_guest_runs(struct source *s, struct kat_error **err)
 		state);
 }
 
-/* The guest runs here, or a human has to look.  QEMU needs a moment to let it go. */
-static void see_guest_run(struct source *s)
+/* Whether the guest runs here; else a human has to look.  QEMU needs a moment to let it
+ * go. */
+static bool see_guest_run(struct source *s)
 {
 	int64_t deadline = kat_deadline_ms(RUNNING_MS);
 	cleanup_free char *state = NULL;
@@ -50,7 +51,7 @@ static void see_guest_run(struct source *s)
 		state = kat_end_run_state(s->end, &why);
 		if (state && !strcmp(state, "running")) {
 			kat_log(KAT_INFO, "The guest runs on the source, as before.");
-			return;
+			return true;
 		}
 		if (!state && why->sys_errno == EINTR)
 			kat_loop_take_signal(&s->end->loop);
@@ -65,6 +66,7 @@ static void see_guest_run(struct source *s)
 		s->end->config->qmp);
 	kat_error_free(&s->end->reason);
 	s->end->reason = why;
+	return false;
 }
 
 /* The guest has stayed, and what was sent after it has not come back. */
@@ -215,9 +217,7 @@ static void stay(struct source *s)
 		return;
 	}
 	kat_ram_restore(end);
-	if (!s->stopped_itself)
-		see_guest_run(s);
-	if (other == KAT_OTHER_UNKNOWN)
+	if ((s->stopped_itself || see_guest_run(s)) && other == KAT_OTHER_UNKNOWN)
 		say_doubtful(s, told);
 	tell_gone(end);
 	end->migration.ledger.stayed = true;
