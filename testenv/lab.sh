@@ -97,6 +97,11 @@ one() {
 	[[ $verdict != FAIL ]] || last_words "$logs/$1${why:+-again}"
 }
 
+# verdict_of NAME: as one() has left it; nothing where that was ended.
+verdict_of() {
+	cat "$logs/$1/verdict" 2>/dev/null || true
+}
+
 # last_words LOGS: what the ends and their QEMUs said last, for who sees only this output.
 last_words() {
 	local file
@@ -110,7 +115,7 @@ last_words() {
 second_tries() {
 	local name failures=()
 	for name in "${names[@]}"; do
-		[[ $(cat "$logs/$name/verdict" 2>/dev/null) != FAIL ]] || failures+=("$name")
+		[[ $(verdict_of "$name") != FAIL ]] || failures+=("$name")
 	done
 	((${#failures[@]} && ${#failures[@]} <= 3)) || return 0
 	echo "Once more, alone: ${failures[*]}"
@@ -168,7 +173,7 @@ else
 	side_by_side
 fi
 for name in "${names[@]}"; do
-	case $(cat "$logs/$name/verdict" 2>/dev/null) in
+	case $(verdict_of "$name") in
 	PASS) passed=$((passed + 1)) ;;
 	SKIP) skipped=$((skipped + 1)) ;;
 	*) failed=$((failed + 1)) ;;
