@@ -14,5 +14,6 @@ judged() {
 }
 
 scenario() {
+	guest_answers
 	legs large
 }
