@@ -476,6 +476,10 @@ static int fill(struct kat_config *config, const struct kat_options *options,
 	bool migrate = options->action == KAT_ACTION_MIGRATE;
 
 	kat_config_defaults(config);
+	errno = 0;
+	if (r.file && !*r.file)
+		return kat_error_set(err, KAT_EXIT_USAGE,
+				     "invalid -c \"\": allowed is a path that is not empty");
 	if (r.file && read_file(&r, err) < 0)
 		return -1;
 	if (migrate && (mode ? !*mode : !config->role)) {

@@ -311,6 +311,28 @@ static int check_families(const struct kat_config *config, struct kat_error **er
 		is_ipv6(nic->ips[0]) ? 6 : 4);
 }
 
+/* Flags that say how an action is done mean nothing without it. */
+static int check_actions(const struct kat_options *options, struct kat_error **err)
+{
+	static const struct {
+		const char *flag, *action;
+		enum kat_action of;
+	} rows[] = {
+		{"json", "status", KAT_ACTION_STATUS},
+		{"confirm-other-stopped", "recover", KAT_ACTION_RECOVER},
+	};
+
+	for (size_t i = 0; i < KAT_ARRAY_SIZE(rows); i++) {
+		if (!kat_options_value(options, rows[i].flag) ||
+		    options->action == rows[i].of)
+			continue;
+		errno = 0;
+		return kat_error_set(err, KAT_EXIT_USAGE, "-%s goes with -%s only",
+				     rows[i].flag, rows[i].action);
+	}
+	return 0;
+}
+
 int kat_config_apply(struct kat_config *config, const struct kat_options *options,
 		     unsigned int listed, struct kat_error **err)
 {
@@ -318,7 +340,7 @@ int kat_config_apply(struct kat_config *config, const struct kat_options *option
 	const char *mode = kat_options_value(options, "tunnel-mode");
 	bool shared = kat_options_value(options, "shared-storage") != NULL;
 
-	if (apply_values(config, options, err) < 0)
+	if (check_actions(options, err) < 0 || apply_values(config, options, err) < 0)
 		return -1;
 	errno = 0;
 	if (drives && shared)

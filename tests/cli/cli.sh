@@ -153,11 +153,17 @@ refused 'invalid -tunnel-mode "vxlan": ' 'nftables' -- "${dest[@]}" -tunnel-mode
 refused 'invalid -order "salvaged": allowed is "redirect-first" or "salvage"' -- "${dest[@]}" -order salvaged
 refused 'invalid -drive-id "a,": ' -- "${dest[@]}" -drive-id a,
 refused 'unknown option "-mod"' -- -mod dest
+refused '-json goes with -status only' -- "${dest[@]}" --json
+refused '-json goes with -status only' -- --list-plugins --json
+refused '-confirm-other-stopped goes with -recover only' -- "${source[@]}" -confirm-other-stopped
+refused '-confirm-other-stopped goes with -recover only' -- --status --confirm-other-stopped
+prints '' -- --json --run-dir "$work" --status
 # A newline in a value does not make a second line.
 refused 'invalid -tap "a?b": ' -- "${dest[@]}" -tap $'a\nb'
 
 echo '# files'
 
+refused 'invalid -c "": allowed is a path that is not empty' -- -c '' "${dest[@]}"
 refused 'cannot read /nonexistent/k.conf: No such file' -- -c /nonexistent/k.conf "${dest[@]}"
 refused "cannot read $work: Is a directory" -- -c "$work" "${dest[@]}"
 if [[ $(id -u) != 0 ]]; then
