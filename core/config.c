@@ -478,8 +478,9 @@ static int fill(struct kat_config *config, const struct kat_options *options,
 	kat_config_defaults(config);
 	errno = 0;
 	if (r.file && !*r.file)
-		return kat_error_set(err, KAT_EXIT_USAGE,
-				     "invalid -c \"\": allowed is a path that is not empty");
+		return kat_error_set(
+			err, KAT_EXIT_USAGE,
+			"invalid -c \"\": allowed is a path that is not empty");
 	if (r.file && read_file(&r, err) < 0)
 		return -1;
 	if (migrate && (mode ? !*mode : !config->role)) {

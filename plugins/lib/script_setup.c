@@ -109,28 +109,39 @@ static int add_env(struct kat_script *s, const char *fmt, ...)
 	return 0;
 }
 
+/* All of them with blanks between; NULL without memory. */
+static char *join(const char *const *words, size_t n)
+{
+	size_t size = 1;
+	char *text, *end;
+
+	for (size_t i = 0; i < n; i++)
+		size += strlen(words[i]) + 1;
+	text = end = calloc(1, size);
+	for (size_t i = 0; text && i < n; i++)
+		end = stpcpy(stpcpy(end, i ? " " : ""), words[i]);
+	return text;
+}
+
 static int add_nic(struct katamaran_ctx *ctx, struct kat_script *s, size_t nic)
 {
 	const char *tap = katamaran_nic_tap(ctx, nic);
 	const char *netns = katamaran_nic_netns(ctx, nic);
 	const uint8_t *m = katamaran_nic_mac(ctx, nic);
-	char mac[18] = "", all[1024] = "";
 	const char *const *ips;
-	size_t n = katamaran_nic_ips(ctx, nic, &ips), used = 0;
+	size_t n = katamaran_nic_ips(ctx, nic, &ips);
+	char *all = join(ips, n), mac[18] = "";
+	int ret = -1;
 
 	if (m)
 		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1],
 			 m[2], m[3], m[4], m[5]);
-	for (size_t i = 0; i < n && used < sizeof(all); i++)
-		used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s",
-					 i ? " " : "", ips[i]);
-	return add_env(s, "KATAMARAN_NIC%zu_TAP=%s", nic, tap ? tap : "") < 0 ||
-			       add_env(s, "KATAMARAN_NIC%zu_NETNS=%s", nic,
-				       netns ? netns : "") < 0 ||
-			       add_env(s, "KATAMARAN_NIC%zu_MAC=%s", nic, mac) < 0 ||
-			       add_env(s, "KATAMARAN_NIC%zu_IPS=%s", nic, all) < 0
-		       ? -1
-		       : 0;
+	if (all && add_env(s, "KATAMARAN_NIC%zu_TAP=%s", nic, tap ? tap : "") == 0 &&
+	    add_env(s, "KATAMARAN_NIC%zu_NETNS=%s", nic, netns ? netns : "") == 0 &&
+	    add_env(s, "KATAMARAN_NIC%zu_MAC=%s", nic, mac) == 0)
+		ret = add_env(s, "KATAMARAN_NIC%zu_IPS=%s", nic, all);
+	free(all);
+	return ret;
 }
 
 /* "bgp-as=65000" becomes KATAMARAN_OPT_BGP_AS=65000. */

@@ -25,13 +25,14 @@
 
 #include "plugins/lib/script.h"
 
-#define MS 1000000LL
+#define MS   1000000LL
+#define MANY 100 /* addresses of one NIC */
 
 /* ---- the program ---- */
 
 struct katamaran_ctx {
 	const char *path, *args[3], *settings[3], *roles[3];
-	bool coprocess, source;
+	bool coprocess, source, many;
 	int64_t timeout_ms, on_stop_ms;
 	const char *peer;
 	size_t nics;
@@ -148,10 +149,14 @@ const uint8_t *katamaran_nic_mac(struct katamaran_ctx *c, size_t nic)
 size_t katamaran_nic_ips(struct katamaran_ctx *c, size_t nic, const char *const **ips)
 {
 	static const char *const both[] = {"10.244.1.5", "2001:db8::5"};
+	static const char *many[MANY];
 
-	(void)c;
-	*ips = both;
-	return nic ? 0 : 2;
+	for (size_t i = 0; i < MANY; i++)
+		many[i] = "2001:db8::1111:2222:3333:4444";
+	*ips = c->many ? many : both;
+	if (nic)
+		return 0;
+	return c->many ? MANY : 2;
 }
 
 const char *katamaran_conf_string(struct katamaran_ctx *c, const char *name)
@@ -450,6 +455,21 @@ static void test_role(void **state)
 }
 
 /* ---- environment ---- */
+
+static void test_many_addresses(void **state)
+{
+	char wanted[16];
+
+	(void)state;
+	ctx.nics = 1;
+	ctx.many = true;
+	open_script("[ $1 = cleanup ] || { set -- $KATAMARAN_NIC0_IPS; echo $# "
+		    ">${0%/*}/env; }");
+	assert_int_equal(pre_copy(), 0);
+	snprintf(wanted, sizeof(wanted), "%d\n", MANY);
+	assert_file("env", wanted);
+	cleanup(KATAMARAN_DONE);
+}
 
 static void test_environment(void **state)
 {
@@ -934,6 +954,7 @@ int main(void)
 		cmocka_unit_test_setup(test_slow_round, set_up),
 		cmocka_unit_test_setup(test_role, set_up),
 		cmocka_unit_test_setup(test_environment, set_up),
+		cmocka_unit_test_setup(test_many_addresses, set_up),
 		cmocka_unit_test_setup(test_bad_settings, set_up),
 		cmocka_unit_test_setup(test_inheritance, set_up),
 		cmocka_unit_test_setup(test_refusals, set_up),
