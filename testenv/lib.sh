@@ -5,6 +5,10 @@
 # scenario is written with.  What the network is like stands in topology.sh.
 
 VERBOSE=${VERBOSE-1}	# katamaran -v
+# So many times as long as on a quiet machine a thing may take before it is said to hang: others
+# may have taken most of the processors.  It hides none of katamaran's deadlines: what a scenario
+# waits for comes at once, or else after the deadline of 1800 s.
+PATIENCE=3
 HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 LAB=${KATAMARAN_LAB:-/var/tmp/katamaran-lab}
 # shellcheck source=testenv/topology.sh
@@ -341,6 +345,7 @@ scenarios() { (cd "$HERE/scenarios" && ls -- *.sh) | sed 's/\.sh$//'; }
 # Reads scenarios/NAME.sh: what it says of itself, and scenario(), which does it.
 load() {
 	needs='' places='host uml2 uml' limit=300 wants='' alone=''
+	guest_may_drop=''	# what its probe has no time to read, and is told apart from losses
 	# shellcheck disable=SC2034	# for topology.sh
 	machine=microvm form=route cni=route underlay=4 queues=1 settings=()
 	# shellcheck disable=SC2034
@@ -353,6 +358,7 @@ load() {
 	[[ -e $HERE/scenarios/$1.sh ]] || die "no scenario '$1' (lab.sh --list)"
 	# shellcheck source=/dev/null
 	. "$HERE/scenarios/$1.sh"
+	limit=$((limit * PATIENCE))
 }
 
 # The line between two User-Mode Linuxes is a pair of datagram sockets, which bash cannot make
@@ -524,7 +530,7 @@ place_up() {
 		local line='' tries=0
 		until [[ $line = ready ]]; do
 			read -r -t 1 -u "${FROM[$node]}" line || tries=$((tries + 1))
-			if ((tries > 60)) || ! alive; then
+			if ((tries > 60 * PATIENCE)) || ! alive; then
 				fail "$node did not come up, see uml-*.log or kernel.log"
 			fi
 		done
@@ -572,7 +578,7 @@ on() {
 		if ! IFS= read -r -t 2 -u "${FROM[$node]}" line; then
 			part+=$line
 			silence=$((silence + 1))
-			((silence < 30)) && alive && continue
+			((silence < 30 * PATIENCE)) && alive && continue
 			WHY="$node does not answer: $*"
 			unset "TO[$node]"
 			return 1
@@ -601,9 +607,10 @@ spawn() {
 	on "$node" spawn "$@"
 }
 
-# wait_for SECONDS COMMAND...: until COMMAND succeeds.
+# wait_for SECONDS COMMAND...: until COMMAND succeeds; the seconds are those of a quiet machine.
 wait_for() {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000)) seconds=$1
+	local seconds=$(($1 * PATIENCE)) end
+	end=$((${EPOCHREALTIME/./} + seconds * 1000000))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		((${EPOCHREALTIME/./} < end)) || { WHY="not within $seconds s: $*"; return 1; }
@@ -783,7 +790,7 @@ traffic_ends() {
 	[[ ${R[own_drops]-0} = 0 ]] || fail "probe itself was too slow and dropped ${R[own_drops]}"
 	[[ ${R[unanswered]-0} = 0 ]] ||
 		fail "the guest does not say what it has got of ${R[unanswered]} flows"
-	[[ ${R[drops_there]-0} = 0 ]] ||
+	[[ ${R[drops_there]-0} = 0 || $guest_may_drop ]] ||
 		fail "probe in the guest was too slow and dropped ${R[drops_there]}"
 	for key in client fabric node1 node2; do
 		value=$(($(on "$key" drops) - DROPS[$key]))
@@ -979,16 +986,17 @@ qmp_migrate() {
 	wait_for 60 migrated "$1" || fail "$(qmp "$1" '{"execute":"query-migrate"}')"
 }
 
-# back_by_qemu: the guest's way back to node1 by nothing but QEMU, for twin().
+# back_by_qemu [FROM TO]: the guest's way back, to node1, by nothing but QEMU.
 back_by_qemu() {
-	guest node1 -incoming defer
-	wait_for 60 qmp node1 '{"execute":"query-status"}'
-	qmp_migrate node2 node1
-	way_to_guest node1
+	local from=${1-node2} to=${2-node1}
+	guest "$to" -incoming defer
+	wait_for 60 qmp "$to" '{"execute":"query-status"}'
+	qmp_migrate "$from" "$to"
+	way_to_guest "$to"
 	sleep "${SLOW:-3}"
-	fabric_learns node1
+	fabric_learns "$to"
 	sleep 1
-	runs_on node1
+	runs_on "$to"
 }
 
 qmp_prepare() {
@@ -1113,7 +1121,7 @@ ended_with() {
 	local code name start=${EPOCHREALTIME/./}
 	name=$(log_of "$2" "$1")
 	wait_for "$4" on "${1%/*}" ended "$name" ||
-		fail "katamaran -mode $2 still runs after $4 s: $(last_word "$1" "$2")"
+		fail "katamaran -mode $2 still runs, $WHY: $(last_word "$1" "$2")"
 	code=$(on "${1%/*}" ended "$name")
 	[[ $code = "$3" ]] ||
 		fail "katamaran -mode $2 exited $code, not $3: $(last_word "$1" "$2")"

@@ -264,12 +264,12 @@ qmp() {
 	fd=${MONITOR[$port]-}
 	if [[ -z $fd ]]; then
 		exec {fd}<>"/dev/tcp/127.0.0.1/$port" || return 1
-		read -r -t 10 reply <&"$fd" || return 1
+		read -r -t 30 reply <&"$fd" || return 1
 		MONITOR[$port]=$fd
 		qmp "$port" '{"execute":"qmp_capabilities"}' >/dev/null || return 1
 	fi
 	printf '%s\n' "$json" >&"$fd" || return 1
-	while read -r -t 20 reply <&"$fd"; do
+	while read -r -t 60 reply <&"$fd"; do
 		case $reply in
 		'{"return"'*) echo "${reply%$'\r'}"; return 0 ;;
 		'{"error"'*) echo "${reply%$'\r'}" >&2; return 1 ;;

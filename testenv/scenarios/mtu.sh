@@ -5,6 +5,7 @@
 needs="ipip ip_gre sch_plug" wants=katamaran places='host uml' alone=1
 
 scenario() {
+	wide_taps
 	two_guests
 	wait_for 60 on client "$PROBE" -p udp -e -c 2 -f 1 -w 0.5 "$GUEST_IP"
 	leg node1 node2 ipip
@@ -20,10 +21,10 @@ leg() {
 	before
 	no_traffic
 	# With the header of ICMP and IP that is 1500.
-	more_traffic full -s 1472 -D "$GUEST_IP"
-	more_traffic fragments -p udp -r 50 -s 4000 "$GUEST_IP"
+	more_traffic full -r 50 -s 1472 -D "$GUEST_IP"
+	more_traffic fragments -p udp -r 20 -s 4000 "$GUEST_IP"
 	# Segments that the kernel keeps together on its way, until they meet the tunnel.
-	more_traffic bulk -p tcp -r 1000 "$GUEST_IP"
+	more_traffic bulk -p tcp -r 250 "$GUEST_IP"
 	sleep 1
 	# shellcheck disable=SC2016	# the agent's own, of whose namespaces the node is
 	one_command "$1" "$2" nsenter -t "$(on "$2" eval 'echo $$')" -n -m --

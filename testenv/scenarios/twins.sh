@@ -50,9 +50,11 @@ scenario() {
 		fail "the tunnel is too narrow: lost ${R[lost_there]}, $SUMMARY"
 
 	# Somebody makes the tunnel narrow while it is in use.
-	spawn node2 squeeze bash -c 'until ip -o link show up dev kat-ipip | grep -q .; do sleep 0.2; done
-		ip link set kat-ipip mtu 1400'
+	spawn node2 squeeze bash -c 'while sleep 0.2; do
+			! ip -o link show up dev kat-ipip | grep -q . || ip link set kat-ipip mtu 1400
+		done'
 	leg node2 node1 unknown
+	on node2 sign KILL squeeze
 	[[ $SUMMARY = *"its mtu was lowered"* && ${R[icmp_errors]} -gt 0 ]] ||
 		fail "the tunnel was made narrow: $SUMMARY"
 	fails node1 node2
@@ -62,16 +64,20 @@ scenario() {
 # leg FROM TO VERDICT [OPTION...]: moves the guest under full-size packets, with options of
 # the cutover.
 leg() {
-	local from=$1 to=$2 verdict=$3 option more=''
+	local from=$1 to=$2 verdict=$3 option more='' tries=0
 	shift 3
 	for option; do
 		more+="$option; "
 	done
 	settings=(more="$more" hold_s=1)
-	prepared "$to"
-	# shellcheck disable=SC2016	# the agent's own, of whose namespaces the node is
-	SLOW=1 by_command "$from" "$to" nsenter -t "$(on "$to" eval 'echo $$')" -n -m --
-	traffic_ends
+	moves "$from" "$to"
+	# Where QEMU was faster than the redirect, what is lost is not what the leg is about.
+	while ((tries++ < 2)) && on "$from" logged kata-source "QEMU was faster than the redirect"; do
+		guest_quit "$from"
+		SLOW=0 back_by_qemu "$to" "$from"
+		guest_quit "$to"
+		moves "$from" "$to"
+	done
 	[[ ${R[lost_back]} = 0 ]] || fail "$from to $to: ${R[lost_back]} answers lost"
 	[[ ${R[verdict]} = "$verdict" ]] ||
 		fail "$from to $to $more: ${R[verdict]}, not $verdict (${R[lost_there]} lost): ${R[note]}"
@@ -82,6 +88,13 @@ leg() {
 	seen+=" ${R[lost_there]}"
 }
 seen=''
+
+moves() {
+	prepared "$2"
+	# shellcheck disable=SC2016	# the agent's own, of whose namespaces the node is
+	SLOW=1 by_command "$1" "$2" nsenter -t "$(on "$2" eval 'echo $$')" -n -m --
+	traffic_ends
+}
 
 # fails FROM TO: after the redirect, and what was held for the guest there is lost and counted.
 fails() {
@@ -107,7 +120,7 @@ prepared() {
 	wait_for 60 qmp "$1" '{"execute":"query-status"}'
 	ip_batch "$1" <<<"route replace $GUEST_IP/32 dev tap0"
 	before
-	traffic -p udp -r 200 -s 1472 -D
+	traffic -p udp -r 100 -s 1472 -D
 	sleep 1
 }
 
