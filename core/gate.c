@@ -163,12 +163,22 @@ static void set_bandwidth(struct kat_gate *gate, struct kat_gate_order *order,
 	order->bandwidth = want;
 }
 
+static bool answers_late(const struct kat_gate *gate)
+{
+	return gate->rtt_ns > KAT_GATE_WINDOW_NS / 2;
+}
+
 static void enter_hold(struct kat_gate *gate, const struct kat_sample *s,
 		       struct kat_gate_order *order)
 {
 	enter(gate, s, KAT_GATE_HOLD);
 	gate->edge_ns = 0;
 	gate->edges = 0;
+	if (answers_late(gate)) {
+		order->go = order->at_once = true;
+		order->next_ns = s->answered_ns;
+		return;
+	}
 	/* Much that remains may flow a little: it would last for minutes. */
 	set_bandwidth(gate, order, max64(KAT_GATE_BRAKE, s->remaining / 20));
 }

@@ -12,6 +12,10 @@
  * wished for, QEMU is held there at a page per window, and the switchover
  * begins a few milliseconds before one of its windows ends.
  *
+ * A QEMU that answers after half a window is not to be had in phase, and would be at
+ * the end of several passes before it is asked again: there the switchover begins at
+ * once.  That costs no packet, only that they wait for a window longer.
+ *
  * Pure: samples in, orders out.  No clock, no QMP.
  */
 #ifndef KAT_GATE_H
@@ -72,6 +76,7 @@ struct kat_gate_order {
 	int64_t bandwidth; /* bytes/s to set as max-bandwidth now; 0: leave it */
 	int64_t next_ns;   /* sample again then; with `go`: begin the switchover then */
 	bool go;
+	bool at_once;  /* with go: nothing more is to be asked of QEMU before it */
 	bool new_pass; /* this sample is the first of a pass: worth a line in the log */
 };
 

@@ -144,6 +144,24 @@ static void ask_hold(struct source *s)
 	kat_peer_send(s->end->peer, "hold", NULL);
 }
 
+static bool holds(const struct source *s)
+{
+	return !s->end->peer || s->holding;
+}
+
+static enum source_state await_holding(struct source *s)
+{
+	struct kat_error *why = NULL;
+
+	if (kat_now_ns() > s->holding_by_ns) {
+		kat_error_set(&why, KAT_EXIT_FAILED,
+			      "the destination does not say that it holds packets");
+		return kat_source_cancel(s, &why);
+	}
+	s->deadline_ns = kat_deadline_ms(2);
+	return COPYING;
+}
+
 static void tell_pass(const struct source *s, const struct kat_sample *sample)
 {
 	kat_log(KAT_INFO,
@@ -164,7 +182,7 @@ static enum source_state copying_time(struct source *s)
 	int r;
 
 	if (s->go)
-		return go_redirected(s);
+		return holds(s) ? go_redirected(s) : await_holding(s);
 	if (kat_now_ns() > s->give_up_ns) {
 		kat_error_set(
 			&why, KAT_EXIT_FAILED,
@@ -200,15 +218,9 @@ static enum source_state copying_time(struct source *s)
 		return go_after(s, &why, COPYING);
 	s->go = order.go;
 	s->deadline_ns = order.next_ns;
-	if (s->go && s->end->peer && !s->holding) {
-		if (kat_now_ns() > s->holding_by_ns) {
-			kat_error_set(&why, KAT_EXIT_FAILED,
-				      "the destination does not say that it holds"
-				      " packets");
-			return kat_source_cancel(s, &why);
-		}
-		s->go = false; /* QEMU is held meanwhile; the next window will do */
-		s->deadline_ns = kat_deadline_ms(2);
+	if (s->go && !holds(s)) {
+		s->go = order.at_once; /* else QEMU is held; the next window will do */
+		return await_holding(s);
 	}
 	return COPYING;
 }
@@ -220,8 +232,7 @@ static enum source_state copying_time(struct source *s)
 static int wait_for_hold(struct source *s, struct kat_error **err)
 {
 	ask_hold(s);
-	if (!s->end->peer || s->holding ||
-	    s->end->config->order == KAT_ORDER_REDIRECT_FIRST)
+	if (holds(s) || s->end->config->order == KAT_ORDER_REDIRECT_FIRST)
 		return 0;
 	return kat_peer_wait(s->end->peer, "holding", kat_deadline_ms(HOLD_MS), NULL,
 			     err);

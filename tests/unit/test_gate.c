@@ -221,6 +221,25 @@ static void test_a_stall_is_survived(void **state)
 	assert_int_equal(outrun, 0);
 }
 
+/*
+ * A starved machine: QEMU answers after seconds, and the guest, which gets no processor
+ * either, dirties next to nothing.  The pass in which it might be held is the last.
+ */
+static void test_late_answers_are_not_waited_for(void **state)
+{
+	const struct guest starved = {"starved", 28674, 60,  20,  30000000,
+				      400,	 0,	300, true};
+	struct kat_gate gate;
+	struct model m;
+
+	(void)state;
+	model_start(&m, &starved);
+	assert_true(drive(&m, &gate));
+	assert_int_equal(gate.phase, KAT_GATE_HOLD);
+	/* Not even the brake was put on: that is an answer to wait for. */
+	assert_int_not_equal(gate.ordered, KAT_GATE_BRAKE);
+}
+
 /* In phase: on a quick host the window begins within the lead and a few ms. */
 static void test_phase_is_locked(void **state)
 {
@@ -255,6 +274,7 @@ int main(void)
 		cmocka_unit_test(test_qemu_is_held_until_go),
 		cmocka_unit_test(test_open_gate_stops_at_the_window),
 		cmocka_unit_test(test_a_stall_is_survived),
+		cmocka_unit_test(test_late_answers_are_not_waited_for),
 		cmocka_unit_test(test_phase_is_locked),
 		cmocka_unit_test(test_without_brake_qemu_is_faster),
 	};
