@@ -139,3 +139,25 @@ void kat_guest_ask(struct kat_migration *m)
 	m->vm_uuid = ask_string(m, "query-uuid", "UUID");
 	ask_macs(m);
 }
+
+char *kat_guest_to_run(const char *state, const char *socket)
+{
+	static const struct {
+		const char *state, *first, *command;
+	} ways[] = {
+		{"paused", "unless somebody wants that, ", "cont"},
+		{"io-error", "mend its disk (query-block tells which), then ", "cont"},
+		{"suspended", "it sleeps; to wake it, ", "system_wakeup"},
+		/* QEMU refuses to go on with these; a panicked guest can do nothing. */
+		{"guest-panicked", "", "system_reset\"} and {\"execute\": \"cont"},
+		{"internal-error", "", "system_reset\"} and {\"execute\": \"cont"},
+		{"shutdown", "to start it anew, ",
+		 "system_reset\"} and {\"execute\": \"cont"},
+	};
+
+	for (size_t i = 0; i < KAT_ARRAY_SIZE(ways); i++)
+		if (!strcmp(state, ways[i].state))
+			return kat_format("%ssend {\"execute\": \"%s\"} to %s",
+					  ways[i].first, ways[i].command, socket);
+	return kat_format("send {\"execute\": \"cont\"} to %s", socket);
+}

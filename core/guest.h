@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What QEMU tells about its guest: name, UUID, and the MACs of its NICs. */
+/* What QEMU tells about its guest: name, UUID, the MACs of its NICs, its run state. */
 #ifndef KAT_GUEST_H
 #define KAT_GUEST_H
 
@@ -20,5 +20,11 @@ void kat_guest_ask(struct kat_migration *migration);
  * single NIC there.  The text is no interface of QEMU's, but only it has both.
  */
 void kat_guest_read_network(const char *text, pid_t qemu, struct kat_nic *nics, size_t n);
+
+/*
+ * What to type for a guest that stands still in that state of query-status, for who
+ * has to look: malloc'ed.
+ */
+char *kat_guest_to_run(const char *state, const char *socket);
 
 #endif /* KAT_GUEST_H */

@@ -26,6 +26,7 @@
 
 #include "ask.h"
 #include "gate.h"
+#include "guest.h"
 #include "ram.h"
 #include "recovery.h"
 #include "util.h"
@@ -187,6 +188,8 @@ static int source_done(struct recovery *r, struct kat_error **err)
 /* After all that could be undone is: it runs, or somebody has to look. */
 static int source_stays(struct recovery *r, struct kat_error **err)
 {
+	cleanup_free char *how = NULL;
+
 	put_back_qemu(r);
 	if (undo(r, KATAMARAN_ANNOUNCE, KATAMARAN_FAILED, err) < 0 ||
 	    undo(r, KATAMARAN_STORAGE, KATAMARAN_FAILED, err) < 0)
@@ -197,13 +200,13 @@ static int source_stays(struct recovery *r, struct kat_error **err)
 		return 0;
 	}
 	look(r, NULL);
+	how = kat_guest_to_run(r->state ? r->state : "", r->past.config.qmp);
 	errno = 0;
 	return kat_error_set(
 		err, KAT_EXIT_HUMAN,
 		"nothing of the migration is left here, but the guest is \"%s\" on the "
-		"source; if nobody has paused it on purpose, and it does not run on the "
-		"destination either, continue it: %s",
-		r->state ? r->state : "not to be asked about", how_to(r, "cont"));
+		"source. If it does not run on the destination either: %s",
+		r->state ? r->state : "not to be asked about", how);
 }
 
 static int source_doubtful(struct recovery *r, const char *why, const char *told,

@@ -8,6 +8,7 @@
 #include "ask.h"
 #include "check.h"
 #include "fault.h"
+#include "guest.h"
 #include "source.h"
 #include "util.h"
 
@@ -37,14 +38,49 @@ static int check_guest_runs(struct source *s, struct kat_error **err)
 		state);
 }
 
-/* Whether the guest runs here; else a human has to look.  QEMU needs a moment to let it
- * go. */
+/* It is here and stands still, with the network as it was: how it gets to run. */
+static void say_stopped(struct source *s, const char *state, struct kat_error **why)
+{
+	const char *socket = s->end->config->qmp;
+	cleanup_free char *how = kat_guest_to_run(state ? state : "", socket);
+
+	errno = 0;
+	kat_error_set(why, KAT_EXIT_HUMAN,
+		      "%s; and the guest does not run on the source, it is \"%s\". %s%s",
+		      (*why)->message, state ? state : "not answering",
+		      s->stop_ns ? "If it does not run on the destination either: "
+				 : "To let it run: ",
+		      how);
+	s->end->settled = state && !s->stop_ns; /* it was never on its way */
+}
+
+/* The same where QEMU was not told to migrate: somebody else may have stopped it. */
+static void see_still_runs(struct source *s, struct kat_error **why)
+{
+	cleanup_free char *state = NULL;
+
+	if (!kat_qmp_closed(s->end->migration.qmp))
+		state = kat_end_run_state(s->end, NULL);
+	if (state && strcmp(state, "running") && strcmp(state, "shutdown"))
+		say_stopped(s, state, why);
+}
+
+/* QEMU has still to let it go, after a switchover that did not come about. */
+static bool is_on_its_way(const struct source *s, const char *state)
+{
+	return !s->stopped_itself || !state || !strcmp(state, "finish-migrate");
+}
+
+/* Whether the guest runs here, as far as that is not its own affair; else a human has to
+ * look.  QEMU needs a moment to let it go. */
 static bool see_guest_run(struct source *s)
 {
 	int64_t deadline = kat_deadline_ms(RUNNING_MS);
 	cleanup_free char *state = NULL;
 	struct kat_error *why = NULL;
 
+	if (s->shut_down)
+		return true;
 	do {
 		free(state);
 		kat_error_free(&why);
@@ -53,19 +89,14 @@ static bool see_guest_run(struct source *s)
 			kat_log(KAT_INFO, "The guest runs on the source, as before.");
 			return true;
 		}
+		if (!is_on_its_way(s, state))
+			break;
 		if (!state && why->sys_errno == EINTR)
 			kat_loop_take_signal(&s->end->loop);
 		usleep(10000);
 	} while (kat_now_ns() < deadline && !kat_qmp_closed(s->end->migration.qmp));
-	kat_error_set(
-		&why, KAT_EXIT_HUMAN,
-		"%s; and the guest does not run on the source, it is \"%s\". If it does"
-		" not run on the destination either, continue it: send"
-		" {\"execute\": \"cont\"} to %s",
-		s->end->reason->message, state ? state : "not answering",
-		s->end->config->qmp);
-	kat_error_free(&s->end->reason);
-	s->end->reason = why;
+	kat_error_free(&why);
+	say_stopped(s, state, &s->end->reason);
 	return false;
 }
 
@@ -217,7 +248,7 @@ static void stay(struct source *s)
 		return;
 	}
 	kat_ram_restore(end);
-	if ((s->stopped_itself || see_guest_run(s)) && other == KAT_OTHER_UNKNOWN)
+	if (see_guest_run(s) && other == KAT_OTHER_UNKNOWN)
 		say_doubtful(s, told);
 	tell_gone(end);
 	end->migration.ledger.stayed = true;
@@ -377,6 +408,7 @@ int kat_source_run(struct kat_end *end, struct kat_error **err)
 		end->loop.deaf = true;
 		kat_hooks_cleanup(&end->hooks, 0, KATAMARAN_FAILED);
 		kat_ram_restore(end);
+		see_still_runs(&s, err);
 		return -1;
 	}
 	kat_fault(&end->migration, "copying", NULL);

@@ -117,8 +117,19 @@ on migrate reply; event MIGRATION {\"status\":\"active\"}; sleep 100; default qu
 on migrate_cancel reply; event MIGRATION {\"status\":\"cancelled\"}
 serve"
 source_end
-verdict "STOP for another reason is no switchover" 1 'stopped for a reason of its own (io-error)' \
-	'<migrate_cancel' '!redirected'
+verdict "STOP for another reason is no switchover" 3 'stopped for a reason of its own (io-error)' \
+	'the guest does not run on the source, it is "io-error"' 'mend its disk' \
+	"send {\"execute\": \"cont\"} to $work/q" '<migrate_cancel' '!<cont' '!redirected'
+[[ ! $(ls "$work/run") ]] || { echo "FAILED: a journal is left of nothing"; failed=$((failed + 1)); }
+
+play "$RUNNING
+$COPYING
+on migrate reply; event MIGRATION {\"status\":\"active\"}; sleep 100; default query-status {\"status\":\"paused\",\"singlestep\":false,\"running\":false}; event STOP
+on migrate_cancel reply; default query-status {\"status\":\"running\",\"singlestep\":false,\"running\":true}; event RESUME; event MIGRATION {\"status\":\"cancelled\"}
+serve"
+source_end
+verdict "unless somebody has it run again" 1 'stopped for a reason of its own (paused)' \
+	'The guest runs on the source, as before.'
 
 play "$RUNNING
 $COPYING
@@ -753,7 +764,8 @@ $REDIRECTED {\"status\":\"io-error\",\"singlestep\":false,\"running\":false}; ev
 on migrate_cancel reply; event MIGRATION {\"status\":\"cancelled\"}
 serve"
 source_end
-verdict "STOP for another reason, with the packets redirected" 1 'the guest still runs and empties' \
+verdict "STOP for another reason, with the packets redirected" 3 'the guest still runs and empties' \
+	'the guest does not run on the source' \
 	'stopped for a reason of its own (io-error)' '<migrate_cancel' '!Migration status: completed'
 
 play "$RUNNING
@@ -809,6 +821,14 @@ on migrate error GenericError no_such_thing
 serve"
 source_end
 verdict "a refused migrate leaves the guest alone" 1 'no_such_thing' '!<migrate_cancel'
+
+play "$RUNNING
+$COPYING
+on migrate default query-status {\"status\":\"io-error\",\"singlestep\":false,\"running\":false}; error GenericError no_such_thing
+serve"
+source_end
+verdict "but says that it has stopped meanwhile" 3 'no_such_thing; and the guest does not run' \
+	'mend its disk' '!<migrate_cancel' '!<cont'
 
 play 'default query-status {"status":"running","singlestep":false,"running":true}
 serve'

@@ -191,7 +191,7 @@ killed_source "$(guest paused)
 $(migration cancelled)"
 do_it --recover "$id"
 verdict "a guest that somebody paused is not continued" 3 'is "paused" on the source' \
-	'{"execute": "cont"} on' '!<cont' journal
+	'unless somebody wants that, send {"execute": "cont"} to' '!<cont' journal
 
 killed_source "$(guest running)
 $(migration completed)"

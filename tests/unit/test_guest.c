@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -99,13 +100,33 @@ static void test_nonsense(void **state)
 	assert_false(nics[0].has_mac || nics[1].has_mac || nics[2].has_mac);
 }
 
+/* Each is what QEMU takes in that state. */
+static void test_what_to_type(void **state)
+{
+	static const char *const ways[][2] = {
+		{"paused",
+		 "unless somebody wants that, send {\"execute\": \"cont\"} to /q"},
+		{"guest-panicked", "send {\"execute\": \"system_reset\"} and"
+				   " {\"execute\": \"cont\"} to /q"},
+		{"prelaunch", "send {\"execute\": \"cont\"} to /q"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+		char *text = kat_guest_to_run(ways[i][0], "/q");
+
+		assert_string_equal(text, ways[i][1]);
+		free(text);
+	}
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup(test, set_up)
 	const struct CMUnitTest tests[] = {
 		TEST(test_by_name),	  TEST(test_the_configurations_stays),
 		TEST(test_without_a_tap), TEST(test_descriptors_that_are_no_taps),
-		TEST(test_nonsense),
+		TEST(test_nonsense),	  TEST(test_what_to_type),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
