@@ -78,8 +78,8 @@ outran() {
 }
 
 TRIES=3
-# No try begins later than that: who runs the lab waits for its end.
-ENOUGH_S=3600
+# After so long nothing is tried again: who runs the lab waits for its end.
+ENOUGH_S=${ENOUGH_S:-3600}
 
 # one NAME: runs it, says how it went, and leaves its verdict for the sum.  A fault of the lab
 # is no result: it is run again while there is time, and left out with the reason if it stays.
