@@ -116,11 +116,15 @@ static void measure(struct kat_gate *gate, const struct kat_sample *s)
 			      per_second(s->transferred - last->transferred, dt));
 }
 
-/* Milliseconds to send what is known, and what will be dirtied until then. */
+/*
+ * Milliseconds to send what is known, and what was dirtied since the pass began and will
+ * be until then.
+ */
 static int64_t blackout_ms(const struct kat_gate *gate, const struct kat_sample *s)
 {
 	int64_t rate = gate->full_rate ? gate->full_rate : RATE_GUESS;
-	int64_t bytes = s->remaining + in_time(s->dirty_bytes_s, HOLD_NS);
+	int64_t unknown_ns = s->answered_ns - gate->pass_ns + HOLD_NS;
+	int64_t bytes = s->remaining + in_time(s->dirty_bytes_s, unknown_ns);
 
 	return bytes / max64(min64(rate, gate->full) / 1000, 1);
 }
@@ -135,15 +139,22 @@ static int64_t mark(const struct kat_gate *gate)
 	return max64(zeros, in_time(gate->full_rate, MARK_NS + blind));
 }
 
+static bool answers_late(const struct kat_gate *gate)
+{
+	return gate->rtt_ns > KAT_GATE_WINDOW_NS / 2;
+}
+
 /*
  * The rate at which this pass may end: its threshold is an eighth of what the
- * guest is expected to have dirtied since the pass began.
+ * guest is expected to have dirtied since the pass began.  Where QEMU answers late
+ * that holds for this pass and not for those which follow unseen.
  */
 static int64_t cross_rate(const struct kat_gate *gate, const struct kat_sample *s)
 {
 	int64_t expected = in_time(s->dirty_bytes_s, s->answered_ns - gate->pass_ns);
 
-	return max64(KAT_GATE_CROSS, expected / 8 * 1000);
+	return answers_late(gate) ? KAT_GATE_CROSS
+				  : max64(KAT_GATE_CROSS, expected / 8 * 1000);
 }
 
 static void enter(struct kat_gate *gate, const struct kat_sample *s,
@@ -161,11 +172,6 @@ static void set_bandwidth(struct kat_gate *gate, struct kat_gate_order *order,
 		return;
 	gate->ordered = want;
 	order->bandwidth = want;
-}
-
-static bool answers_late(const struct kat_gate *gate)
-{
-	return gate->rtt_ns > KAT_GATE_WINDOW_NS / 2;
 }
 
 static void enter_hold(struct kat_gate *gate, const struct kat_sample *s,
@@ -202,6 +208,30 @@ static void steer(struct kat_gate *gate, struct kat_gate_order *order, int64_t r
 		set_bandwidth(gate, order, rate);
 }
 
+static void step_taper(struct kat_gate *gate, const struct kat_sample *s,
+		       struct kat_gate_order *order)
+{
+	/* What the rest costs on the wire, if it is like what came before. */
+	int64_t wire = (int64_t)((double)s->remaining * gate->density);
+	/* So many windows may pass before we look again, and one more. */
+	int64_t windows = 2 + gate->gap_ns / KAT_GATE_WINDOW_NS;
+	int64_t window = max64(min64(wire / (3 * windows), TAPER_WINDOW),
+			       min64(s->remaining / (6 * windows), PAGE_WINDOW));
+	int64_t rate = max64(cross_rate(gate, s), window * 10);
+
+	/* Before the next answer this pass may be over, and one that finds nothing dirty.
+	 */
+	if (answers_late(gate) && s->passes > 1) {
+		gate->blackout_ms = blackout_ms(gate, s);
+		if (gate->blackout_ms <= gate->downtime_ms) {
+			enter_hold(gate, s, order);
+			return;
+		}
+	}
+	steer(gate, order, rate);
+	order->next_ns = s->answered_ns + 10 * KAT_NS_PER_MS;
+}
+
 /* A pass has just begun, so what the guest dirtied in the last one is known. */
 static void begin_pass(struct kat_gate *gate, const struct kat_sample *s,
 		       struct kat_gate_order *order)
@@ -211,6 +241,11 @@ static void begin_pass(struct kat_gate *gate, const struct kat_sample *s,
 	gate->blackout_ms = blackout_ms(gate, s);
 	if (gate->blackout_ms <= gate->downtime_ms) {
 		enter_hold(gate, s, order);
+		return;
+	}
+	if (answers_late(gate)) {
+		enter(gate, s, KAT_GATE_TAPER);
+		step_taper(gate, s, order);
 		return;
 	}
 	enter(gate, s, KAT_GATE_BULK);
@@ -242,21 +277,6 @@ static void step_cool(struct kat_gate *gate, const struct kat_sample *s,
 	order->next_ns = s->answered_ns + 10 * KAT_NS_PER_MS;
 	if (s->answered_ns - gate->phase_ns > COOL_NS)
 		enter(gate, s, KAT_GATE_TAPER);
-}
-
-static void step_taper(struct kat_gate *gate, const struct kat_sample *s,
-		       struct kat_gate_order *order)
-{
-	/* What the rest costs on the wire, if it is like what came before. */
-	int64_t wire = (int64_t)((double)s->remaining * gate->density);
-	/* So many windows may pass before we look again, and one more. */
-	int64_t windows = 2 + gate->gap_ns / KAT_GATE_WINDOW_NS;
-	int64_t window = max64(min64(wire / (3 * windows), TAPER_WINDOW),
-			       min64(s->remaining / (6 * windows), PAGE_WINDOW));
-	int64_t rate = max64(cross_rate(gate, s), window * 10);
-
-	steer(gate, order, rate);
-	order->next_ns = s->answered_ns + 10 * KAT_NS_PER_MS;
 }
 
 /* While braked, `remaining` steps down when a window begins, and only then. */

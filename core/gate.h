@@ -14,7 +14,8 @@
  *
  * A QEMU that answers after half a window is not to be had in phase, and would be at
  * the end of several passes before it is asked again: there the switchover begins at
- * once.  That costs no packet, only that they wait for a window longer.
+ * once, also amid a pass, as soon as it fits the blackout.  That costs no packet, only
+ * that they wait for a window longer.
  *
  * Pure: samples in, orders out.  No clock, no QMP.
  */

@@ -151,6 +151,9 @@ static const struct guest guests[] = {
 	{"a loaded machine", 65536, 50, 500, 500000000, 40, 0, 300, true},
 	{"idle, and we get no CPU for 200 ms", 28674, 60, 100, 100000000, 200, 0, 300,
 	 true},
+	{"idle, and QEMU answers after 320 ms", 28674, 60, 25, 30000000, 320, 0, 50,
+	 true},
+	{"the same, and somewhat busy", 28674, 60, 250, 30000000, 320, 0, 300, true},
 	{"dirties faster than the link", 65536, 0, 400000, 1000000000, 1, 0, 50, false},
 };
 
