@@ -68,7 +68,7 @@ passed=0 failed=0 skipped=0
 # got no processor.  Never a packet lost on katamaran's watch, nor a guest that does not answer
 # after its move.
 labs_fault() {
-	[[ $verdict = FAIL && $text =~ ^(the lab itself dropped|not within [0-9]+ s: (answers|qmp|heartbeat)|node[12]? does not answer|client does not answer|probe (itself|in the guest) was too slow) ]]
+	[[ $verdict = FAIL && $text =~ ^(the lab itself dropped|[a-z0-9]+ did not come up|not within [0-9]+ s: (answers|qmp|heartbeat)|node[12]? does not answer|client does not answer|probe (itself|in the guest) was too slow) ]]
 }
 
 # On a machine that gives katamaran no processor for long enough QEMU outruns the brake: one or

@@ -885,16 +885,6 @@ turn_round() {
 	done <<<"$(cards_of node1)" | ip_batch node1
 }
 
-# The taps have room for all that comes while a busy machine takes its time.
-wide_taps() {
-	local node tap
-	for node in node1 node2; do
-		while read -r tap _; do
-			on "$node" ip link set "$tap" txqueuelen 10000
-		done <<<"$(cards_of $node)"
-	done
-}
-
 # What was salvaged, and that only where the kernel has vhost-net a guest could be fed by it.
 salvage_note() {
 	if on node1 test -c /dev/vhost-net; then

@@ -125,8 +125,6 @@ tap_drops() {
 
 # The guest is on node1, and answers.
 guest_answers() {
-	# An emulated guest may be away for longer than a thousand packets, migration or not.
-	wide_taps
 	guest node1
 	guest_up node1
 	wait_for 60 serves

@@ -19,6 +19,7 @@ GATEWAY_MAC=ee:ee:ee:ee:ee:ee
 declare -A NODE_IP=([node1]=192.168.50.11 [node2]=192.168.50.12)
 declare -A NODE_IP4=([node1]=192.168.50.11 [node2]=192.168.50.12)
 declare -A NODE_IP6=([node1]=fd00:50::11 [node2]=fd00:50::12)
+RING=10000		# packets: a tap has room while a starved guest takes its time
 TARGETS=()		# the addresses that the client talks to
 
 # Both nodes have the guests' gateway, with the same MAC, so that their ARP stays right.
@@ -90,13 +91,13 @@ card_network() {
 	bridge | lan)
 		ip_batch "$node" <<-END
 			tuntap add $tap mode tap
-			link set $tap master cni0 up
+			link set $tap master cni0 $(room) up
 		END
 		;;
 	route)
 		{
 			echo "tuntap add $tap mode tap$( ((queues == 1)) || echo " multi_queue")"
-			echo "link set $tap address $GATEWAY_MAC up"
+			echo "link set $tap address $GATEWAY_MAC $(room) up"
 			for ip; do
 				echo "addr add $(gateway "$ip")/$(bits "$ip") dev $tap$(nodad "$ip")"
 				echo "route add $ip dev $tap"
@@ -106,7 +107,7 @@ card_network() {
 	pod)
 		pod_batch "$node" <<-END
 			tuntap add $tap mode tap
-			link set $tap address $GATEWAY_MAC up
+			link set $tap address $GATEWAY_MAC $(room) up
 			addr add 169.254.1.1/32 dev $tap
 			route add $1 dev $tap
 			addr add 169.254.1.3/32 dev eth0
@@ -123,7 +124,7 @@ card_network() {
 	kata)
 		pod_batch "$node" <<-END
 			tuntap add $tap mode tap
-			link set $tap up
+			link set $tap $(room) up
 			link set eth0 address $mac up
 			addr add $1/32 dev eth0
 		END
@@ -179,6 +180,8 @@ prefix() {
 	esac
 }
 
+# Each of 256 queues has a ring of that length, in use or not: too much for User-Mode Linux.
+room() { [[ $queues -gt 1 && $PLACE != host ]] || echo "txqueuelen $RING"; }
 bits() { [[ $1 = *:* ]] && echo 128 || echo 32; }
 nodad() { [[ $1 != *:* ]] || echo " nodad"; }
 

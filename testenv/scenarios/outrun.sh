@@ -16,7 +16,6 @@ leg() {
 }
 
 scenario() {
-	wide_taps
 	two_guests
 	before
 	leg node1 node2

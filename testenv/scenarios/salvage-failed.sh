@@ -6,7 +6,6 @@ needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
 
 scenario() {
 	local line
-	wide_taps
 	two_guests
 	conf node2 cutover=nftables bandwidth=$((8 << 20))
 	before

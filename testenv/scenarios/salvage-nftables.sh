@@ -6,7 +6,6 @@ needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
 queues=2
 
 scenario() {
-	wide_taps
 	two_guests
 	conf node2 cutover=nftables
 	one_migration -order salvage -- -r 500

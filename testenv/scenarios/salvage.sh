@@ -22,7 +22,6 @@ leg() {
 }
 
 scenario() {
-	wide_taps
 	two_guests
 	conf node2 cutover=ipip bandwidth=$((8 << 20))
 	leg node1 node2 60 outrun node1 node2 -order salvage

@@ -35,7 +35,7 @@ scenario() {
 	on node2 ip link set tap0 txqueuelen 20
 	leg node1 node2 lost 'plug="off"' ring=0
 	agrees "the ring is too small"
-	on node2 ip link set tap0 txqueuelen 1000
+	on node2 ip link set tap0 txqueuelen "$RING"
 
 	on node1 tc qdisc replace dev tap0 root pfifo_fast
 	leg node2 node1 unknown neighbours=false
