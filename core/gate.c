@@ -208,6 +208,17 @@ static void steer(struct kat_gate *gate, struct kat_gate_order *order, int64_t r
 		set_bandwidth(gate, order, rate);
 }
 
+/* Whether sending the rest fits the blackout that is wished for: then QEMU is held. */
+static bool try_hold(struct kat_gate *gate, const struct kat_sample *s,
+		     struct kat_gate_order *order)
+{
+	gate->blackout_ms = blackout_ms(gate, s);
+	if (gate->blackout_ms > gate->downtime_ms)
+		return false;
+	enter_hold(gate, s, order);
+	return true;
+}
+
 static void step_taper(struct kat_gate *gate, const struct kat_sample *s,
 		       struct kat_gate_order *order)
 {
@@ -219,15 +230,9 @@ static void step_taper(struct kat_gate *gate, const struct kat_sample *s,
 			       min64(s->remaining / (6 * windows), PAGE_WINDOW));
 	int64_t rate = max64(cross_rate(gate, s), window * 10);
 
-	/* Before the next answer this pass may be over, and one that finds nothing dirty.
-	 */
-	if (answers_late(gate) && s->passes > 1) {
-		gate->blackout_ms = blackout_ms(gate, s);
-		if (gate->blackout_ms <= gate->downtime_ms) {
-			enter_hold(gate, s, order);
-			return;
-		}
-	}
+	/* By the next answer this pass may be over, and one that finds nothing dirty. */
+	if (answers_late(gate) && s->passes > 1 && try_hold(gate, s, order))
+		return;
 	steer(gate, order, rate);
 	order->next_ns = s->answered_ns + 10 * KAT_NS_PER_MS;
 }
@@ -238,11 +243,8 @@ static void begin_pass(struct kat_gate *gate, const struct kat_sample *s,
 {
 	order->new_pass = true;
 	gate->pass_ns = s->answered_ns;
-	gate->blackout_ms = blackout_ms(gate, s);
-	if (gate->blackout_ms <= gate->downtime_ms) {
-		enter_hold(gate, s, order);
+	if (try_hold(gate, s, order))
 		return;
-	}
 	if (answers_late(gate)) {
 		enter(gate, s, KAT_GATE_TAPER);
 		step_taper(gate, s, order);
