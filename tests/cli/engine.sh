@@ -266,7 +266,7 @@ serve"
 	dest_end
 	verdict "a guest that has arrived and does not run" 3 'QEMU has not let it run for 10 s' \
 		'it runs nowhere' '!<cont'
-	between 10 28
+	between 10 18
 }
 
 destination_that_does_not_say() {
@@ -278,7 +278,7 @@ serve"
 	peer_says 0.1 nothing
 	verdict "a destination that does not say that the guest runs" 3 \
 		'that end does not say that it runs' '--confirm-other-stopped' '!succeeded' '!<cont'
-	between 30 58
+	between 30 42
 }
 
 destination_alone_could_tell() {
@@ -289,7 +289,7 @@ $HANDS_OVER
 serve"
 	peer_says 0.1 nothing
 	verdict "and our QEMU has ended" 3 'does not say that it runs there' '!succeeded'
-	between 10 28
+	between 10 18
 }
 
 play "$RUNNING
