@@ -97,7 +97,7 @@ one() {
 		[[ $verdict != FAIL ]] || text+=" ($(processors_since))"
 		[[ $why && $try -lt $TRIES && $SECONDS -lt $ENOUGH_S ]] || break
 		printf 'AGAIN %-16s %s: %s\n' "$1" "$why" "$text"
-		try=$((try + 1)) dir=$logs/$1-$try
+		try=$((try + 1)) dir=$logs/$1-try$try
 	done
 	if labs_fault && ((try == TRIES)); then
 		verdict=SKIP text="$why, $try times: $text"
@@ -140,15 +140,19 @@ last_words() {
 # passes only if it does so then; should more than one in eight fail, it is not the machine's
 # mood.
 second_tries() {
-	local name failures=()
+	local name dir failures=()
 	for name in "${names[@]}"; do
 		[[ $(verdict_of "$name") != FAIL ]] || failures+=("$name")
 	done
 	((${#failures[@]} && ${#failures[@]} <= 1 + ${#names[@]} / 8)) || return 0
 	echo "Once more, alone: ${failures[*]}"
+	mkdir -p "$logs/first"
 	for name in "${failures[@]}"; do
 		((SECONDS < ENOUGH_S)) || return 0
-		mv "$logs/$name" "$logs/$name-first"
+		# Out of the way with all of them: one() reads what its own tries have left.
+		for dir in "$logs/$name" "$logs/$name"-try*; do
+			[[ ! -d $dir ]] || mv "$dir" "$logs/first"
+		done
 		one "$name" </dev/null
 	done
 }

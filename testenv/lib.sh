@@ -6,8 +6,8 @@
 
 VERBOSE=${VERBOSE-1}	# katamaran -v
 # So many times as long as on a quiet machine a thing may take before it is said to hang: others
-# may have taken most of the processors.  It hides none of katamaran's deadlines: what a scenario
-# waits for comes at once, or else after the deadline of 1800 s.
+# may have taken most of the processors.  It holds for the waits on katamaran, too: an end that
+# ended after 15 s, and not within 5, is not noticed, one that waited for its deadline of 1800 s is.
 PATIENCE=3
 HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 LAB=${KATAMARAN_LAB:-/var/tmp/katamaran-lab}
