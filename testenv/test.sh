@@ -246,7 +246,8 @@ cluster() {
 # none is tried again.
 lab() {
 	local line
-	ENOUGH_S=$((4500 - SECONDS)) "$HERE/lab.sh" --jobs "$(nproc)" --logs "$WORK/lab" --all 2>&1 | tee "$WORK/lab.log" || true
+	ENOUGH_S=$((4500 - SECONDS)) "$HERE/lab.sh" --jobs "$(nproc)" --logs "$WORK/lab" --all 2>&1 |
+		tee "$WORK/lab.log" || true
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$WORK/lab.log" | tail -n 1)
 	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)? ]]; then
 		count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[4]:-0}"
