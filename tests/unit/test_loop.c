@@ -57,7 +57,7 @@ static void test_a_deadline_that_has_passed_does_not_sleep(void **state)
 
 	(void)state;
 	assert_int_equal(kat_loop_wait(&loop, pipe_fds[0], POLLIN, 0), KAT_WAKE_DEADLINE);
-	assert_true(kat_now_ns() - start < 20 * KAT_NS_PER_MS);
+	assert_true(kat_now_ns() - start < KAT_NS_PER_S);
 	assert_int_equal(write(pipe_fds[1], "x", 1), 1);
 	assert_int_equal(kat_loop_wait(&loop, pipe_fds[0], POLLIN, 0), KAT_WAKE_READY);
 }

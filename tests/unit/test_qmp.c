@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -30,6 +31,7 @@
 #endif
 #define QEMU	    "qemu-system-x86_64"
 #define NO_DEADLINE 20000 /* ms; the test is wrong or hangs if it takes so long */
+#define SOON	    10000 /* ms; far more than a slow machine needs, and no deadline */
 
 static struct kat_loop loop;
 static struct kat_qmp *qmp;
@@ -37,10 +39,20 @@ static struct kat_error *err;
 static char dir[] = "/tmp/test_qmp.XXXXXX";
 static char path[sizeof(dir) + 16], script_path[sizeof(dir) + 16],
 	transcript_path[sizeof(dir) + 16];
+/* What scripts `await`, and what they `touch`. */
+static const char *const files[] = {"go", "more", "done"};
 static pid_t server;
 static int64_t started_ns;
 
 /* --- the surroundings of a test --- */
+
+static const char *in_dir(const char *file)
+{
+	static char name[sizeof(path)];
+
+	snprintf(name, sizeof(name), "%s/%s", dir, file);
+	return name;
+}
 
 static int setup(void **state)
 {
@@ -69,6 +81,8 @@ static int teardown(void **state)
 	unlink(path);
 	unlink(script_path);
 	unlink(transcript_path);
+	for (size_t i = 0; i < KAT_ARRAY_SIZE(files); i++)
+		unlink(in_dir(files[i]));
 	return rmdir(dir);
 }
 
@@ -80,6 +94,8 @@ static void spawn(const char *const argv[])
 
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
+		if (chdir(dir) < 0) /* where a script's files are */
+			_exit(127);
 		execvp(argv[0], (char *const *)argv);
 		_exit(127);
 	}
@@ -110,6 +126,55 @@ static void fake_is_content(void)
 	assert_int_equal(waitpid(server, &status, 0), server);
 	server = 0;
 	assert_int_equal(status, 0);
+}
+
+/* The script may `await` this no longer. */
+static void let(const char *file)
+{
+	int fd = open(in_dir(file), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+/* The script has come to `touch done`. */
+static bool is_done(void)
+{
+	for (int i = 0; i < NO_DEADLINE; i++) {
+		if (access(in_dir("done"), F_OK) == 0)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* It reads nothing until it gets SIGCONT. */
+static void stop_fake(void)
+{
+	int status = 0;
+
+	kill(server, SIGSTOP);
+	assert_int_equal(waitpid(server, &status, WUNTRACED), server);
+	assert_true(WIFSTOPPED(status));
+}
+
+/* Our end of the fake's socket, of which there is one. */
+static int find_socket(void)
+{
+	int found = -1;
+
+	for (int fd = 3; fd < 256; fd++) {
+		struct ucred peer = {0};
+		socklen_t len = sizeof(peer);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+		    peer.pid != server)
+			continue;
+		assert_int_equal(found, -1);
+		found = fd;
+	}
+	assert_true(found >= 0);
+	return found;
 }
 
 /* How often the fake received this command. */
@@ -198,6 +263,32 @@ static void signal_later(int number, useconds_t ms)
 	}
 }
 
+/* A signal to ourselves when the script has come to `touch done`. */
+static void signal_when_done(int number)
+{
+	pid_t parent = getpid();
+
+	if (!fork()) {
+		if (is_done())
+			kill(parent, number);
+		_exit(0);
+	}
+}
+
+/* A signal `ms` after a part of a command has filled the socket. */
+static void signal_when_full(pid_t to, int number, useconds_t ms)
+{
+	struct pollfd room = {.fd = find_socket(), .events = POLLOUT};
+
+	if (!fork()) {
+		while (poll(&room, 1, 0) == 1 && room.revents == POLLOUT)
+			usleep(1000);
+		usleep(ms * 1000);
+		kill(to, number);
+		_exit(0);
+	}
+}
+
 /* --- connecting --- */
 
 static void test_open_negotiates(void **state)
@@ -214,21 +305,9 @@ static void test_open_negotiates(void **state)
 /* What we spawn does not inherit the monitor. */
 static void test_the_socket_is_close_on_exec(void **state)
 {
-	unsigned int found = 0;
-
 	(void)state;
 	open_fake("serve");
-	for (int fd = 3; fd < 256; fd++) {
-		struct ucred peer = {0};
-		socklen_t len = sizeof(peer);
-
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
-		    peer.pid != server)
-			continue;
-		found++;
-		assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-	}
-	assert_int_equal(found, 1);
+	assert_true(fcntl(find_socket(), F_GETFD) & FD_CLOEXEC);
 }
 
 static void test_no_socket(void **state)
@@ -255,7 +334,7 @@ static void test_nobody_listens(void **state)
 	assert_int_equal(open_within(NO_DEADLINE), -1);
 	sprintf(message, "cannot connect to QMP socket %s: Connection refused", path);
 	error_is(ECONNREFUSED, message);
-	assert_in_range(elapsed_ms(), 0, 1000);
+	assert_in_range(elapsed_ms(), 0, SOON);
 }
 
 static void test_no_permission(void **state)
@@ -304,7 +383,7 @@ static void test_busy_monitor(void **state)
 	open_fake("serve");
 	first = qmp;
 	assert_int_equal(open_within(150), -1);
-	assert_in_range(elapsed_ms(), 150, 2000);
+	assert_in_range(elapsed_ms(), 150, SOON);
 	sprintf(message,
 		"no greeting from QMP socket %s in time: the monitor may be busy with "
 		"another client",
@@ -340,7 +419,7 @@ static void test_full_backlog(void **state)
 	} while (!connect(fds[n], (struct sockaddr *)&address, sizeof(address)) &&
 		 n++ < KAT_ARRAY_SIZE(fds) - 2);
 	assert_int_equal(open_within(100), -1);
-	assert_in_range(elapsed_ms(), 100, 2000);
+	assert_in_range(elapsed_ms(), 100, SOON);
 	error_has(EAGAIN, "cannot connect to QMP socket /tmp");
 	signal_later(SIGTERM, 50);
 	assert_int_equal(open_within(NO_DEADLINE), -1);
@@ -366,7 +445,7 @@ static void test_greeting_in_pieces(void **state)
 {
 	(void)state;
 	open_fake("greet 7 10; expect qmp_capabilities; reply");
-	assert_in_range(elapsed_ms(), 60, 5000);
+	assert_in_range(elapsed_ms(), 60, SOON);
 	assert_int_equal(kat_qmp_version(qmp), 70222);
 	fake_is_content();
 }
@@ -375,7 +454,7 @@ static void test_greeting_comes_late(void **state)
 {
 	(void)state;
 	open_fake("accept; sleep 150; greet; expect qmp_capabilities; reply");
-	assert_in_range(elapsed_ms(), 150, 5000);
+	assert_in_range(elapsed_ms(), 150, SOON);
 	fake_is_content();
 }
 
@@ -402,7 +481,7 @@ static void check_not_qmp(const char *bytes, const char *quoted)
 	assert_int_equal(open_within(NO_DEADLINE), -1);
 	sprintf(message, "%s is not a QMP socket, it greets with \"%s\"", path, quoted);
 	error_is(EPROTO, message);
-	assert_in_range(elapsed_ms(), 0, 2000);
+	assert_in_range(elapsed_ms(), 0, SOON);
 	fake_is_content();
 }
 
@@ -518,10 +597,10 @@ static void test_no_reply_in_time(void **state)
 	(void)state;
 	open_fake("greet; expect query-status; hold; sleep 20000");
 	assert_int_equal(execute_within("query-status", 120, NULL), -1);
-	assert_in_range(elapsed_ms(), 120, 2000);
+	assert_in_range(elapsed_ms(), 120, SOON);
 	assert_int_equal(
 		sscanf(err->message, "QMP query-status: no reply after %u ms", &ms), 1);
-	assert_in_range(ms, 120, 2000);
+	assert_in_range(ms, 120, SOON);
 	error_has(ETIMEDOUT, "ms");
 	assert_false(kat_qmp_closed(qmp));
 }
@@ -547,10 +626,11 @@ static void test_late_reply_between_commands(void **state)
 	cleanup_json struct json_object *reply = NULL;
 
 	(void)state;
-	open_fake("greet; expect query-uuid; hold; sleep 150; late; event STOP\n"
+	open_fake("greet; expect query-uuid; hold; await go; late; event STOP\n"
 		  "expect query-name; reply {\"name\": \"vm\"}");
 	assert_int_equal(execute_within("query-uuid", 50, NULL), -1);
 	error_has(ETIMEDOUT, "no reply");
+	let("go");
 	assert_int_equal(kat_qmp_wait(qmp, kat_deadline_ms(NO_DEADLINE), &err), 1);
 	assert_int_equal(execute_within("query-name", NO_DEADLINE, &reply), 0);
 	assert_string_equal(kat_json_string(reply, "name"), "vm");
@@ -608,12 +688,16 @@ static void test_partial_line_survives_a_timeout(void **state)
 
 	(void)state;
 	open_fake("greet; expect query-name; send \"{\\\"event\\\": \\\"ST\"\n"
-		  "sleep 150; send \"OP\\\"}\\r\"; sleep 150; send \"\\n\"\n"
+		  "await go; send \"OP\\\"}\\r\"; touch done\n"
+		  "await more; send \"\\n\"\n"
 		  "reply {\"name\": \"old\"}\n"
 		  "expect query-name; reply {\"name\": \"new\"}");
 	assert_int_equal(execute_within("query-name", 50, NULL), -1);
 	error_has(ETIMEDOUT, "no reply");
-	assert_int_equal(kat_qmp_wait(qmp, kat_deadline_ms(150), &err), 0);
+	let("go");
+	assert_true(is_done());
+	assert_int_equal(kat_qmp_wait(qmp, kat_deadline_ms(50), &err), 0);
+	let("more");
 	assert_int_equal(kat_qmp_wait(qmp, kat_deadline_ms(NO_DEADLINE), &err), 1);
 	next_event_is("STOP");
 	assert_int_equal(execute_within("query-name", NO_DEADLINE, &reply), 0);
@@ -643,12 +727,13 @@ static int send_big(int64_t ms)
 static void test_a_write_that_blocks(void **state)
 {
 	(void)state;
-	open_fake("greet; expect query-name; reply; deaf 300\n"
-		  "expect human-monitor-command; reply");
-	assert_int_equal(execute("query-name"), 0);
+	open_fake("greet; expect human-monitor-command; reply");
+	stop_fake();
+	signal_when_full(server, SIGCONT, 100);
 	assert_int_equal(send_big(NO_DEADLINE), 0);
-	assert_in_range(elapsed_ms(), 200, 10000);
+	assert_in_range(elapsed_ms(), 100, SOON);
 	fake_is_content();
+	wait(NULL);
 }
 
 /* Half a command went out: its rest goes before the next. */
@@ -657,15 +742,15 @@ static void test_a_write_past_the_deadline(void **state)
 	cleanup_json struct json_object *reply = NULL;
 
 	(void)state;
-	open_fake("greet; expect query-name; reply; deaf 500\n"
-		  "expect human-monitor-command; reply {\"x\": 1}\n"
+	open_fake("greet; expect human-monitor-command; reply {\"x\": 1}\n"
 		  "expect query-uuid; reply {\"UUID\": \"u\"}");
-	assert_int_equal(execute("query-name"), 0);
+	stop_fake();
 	assert_int_equal(send_big(100), -1);
-	assert_in_range(elapsed_ms(), 100, 450);
+	assert_in_range(elapsed_ms(), 100, SOON);
 	error_is(ETIMEDOUT, "QMP human-monitor-command: QEMU does not read its commands");
 	assert_int_equal(execute_within("query-status", 50, NULL), -1); /* never sent */
 	error_is(ETIMEDOUT, "QMP query-status: QEMU does not read its commands");
+	kill(server, SIGCONT);
 	assert_int_equal(execute_within("query-uuid", NO_DEADLINE, &reply), 0);
 	assert_string_equal(kat_json_string(reply, "UUID"), "u");
 	fake_is_content();
@@ -677,11 +762,10 @@ static void test_a_write_that_never_began(void **state)
 	unsigned int sent = 0;
 
 	(void)state;
-	open_fake("greet; expect query-name; reply; deaf 700\n"
+	open_fake("greet\n"
 		  "on query-status reply\n"
 		  "expect query-uuid; reply");
-	assert_int_equal(execute("query-name"), 0);
-	usleep(100000); /* now it is deaf */
+	stop_fake();
 	while (execute_within("query-status", 0, NULL) < 0 &&
 	       !strstr(err->message, "does not read")) {
 		kat_error_free(&err);
@@ -691,6 +775,7 @@ static void test_a_write_that_never_began(void **state)
 	assert_true(sent > 50);
 	assert_int_equal(execute_within("query-jobs", 0, NULL), -1);
 	error_is(ETIMEDOUT, "QMP query-jobs: QEMU does not read its commands");
+	kill(server, SIGCONT);
 	assert_int_equal(execute("query-uuid"), 0);
 	fake_is_content();
 	assert_int_equal(received("query-status"), sent);
@@ -772,12 +857,13 @@ static void test_wait_match(void **state)
 	char resume[] = "RESUME", stop[] = "STOP";
 
 	(void)state;
-	open_fake("greet; event STOP; sleep 100\n"
+	open_fake("greet; event STOP; await go\n"
 		  "event MIGRATION {\"status\": \"active\"}; event RESUME; closed");
 	assert_int_equal(kat_qmp_wait_match(qmp, is_named, resume, kat_deadline_ms(30),
 					    &event, &err),
 			 0);
 	assert_null(event);
+	let("go");
 	assert_int_equal(kat_qmp_wait_match(qmp, is_named, resume,
 					    kat_deadline_ms(NO_DEADLINE), &event, &err),
 			 1);
@@ -792,13 +878,13 @@ static void test_wait_match(void **state)
 static void test_a_passed_deadline_still_takes_what_is_there(void **state)
 {
 	(void)state;
-	open_fake("greet; sleep 50; event STOP; closed");
-	usleep(150000);
+	open_fake("greet; event STOP; touch done; closed");
+	assert_true(is_done());
 	assert_int_equal(kat_qmp_wait(qmp, 0, &err), 1);
 	next_event_is("STOP");
 	started_ns = kat_now_ns();
 	assert_int_equal(kat_qmp_wait(qmp, 0, &err), 0);
-	assert_in_range(elapsed_ms(), 0, 50);
+	assert_in_range(elapsed_ms(), 0, SOON);
 	kat_qmp_close(&qmp);
 	fake_is_content();
 }
@@ -830,7 +916,7 @@ static void check_closed(void)
 	assert_int_equal(execute("query-status"), -1);
 	sprintf(message, "QMP query-status: QEMU closed the QMP connection (%s)", path);
 	error_is(ECONNRESET, message);
-	assert_in_range(elapsed_ms(), 0, 1000);
+	assert_in_range(elapsed_ms(), 0, SOON);
 }
 
 static void test_events_before_the_end_are_delivered(void **state)
@@ -855,9 +941,10 @@ static void test_the_end_while_a_reply_is_awaited(void **state)
 static void test_the_end_before_a_command(void **state)
 {
 	(void)state;
-	open_fake("greet; expect query-uuid; reply; sleep 100; event STOP; event RESUME\n"
+	open_fake("greet; expect query-uuid; reply; await go; event STOP; event RESUME\n"
 		  "close");
 	assert_int_equal(execute("query-uuid"), 0);
+	let("go");
 	fake_is_content();
 	assert_int_equal(execute("query-name"), -1);
 	error_has(ECONNRESET, "QMP query-name: QEMU closed");
@@ -889,11 +976,10 @@ static void test_a_signal_ends_the_wait_for_a_reply(void **state)
 	cleanup_json struct json_object *reply = NULL;
 
 	(void)state;
-	open_fake("greet; expect query-uuid; hold; expect query-name; late; reply "
-		  "{\"name\": \"vm\"}");
-	signal_later(SIGINT, 100);
+	open_fake("greet; expect query-uuid; hold; touch done\n"
+		  "expect query-name; late; reply {\"name\": \"vm\"}");
+	signal_when_done(SIGINT);
 	assert_int_equal(execute("query-uuid"), -1);
-	assert_in_range(elapsed_ms(), 90, 2000);
 	error_is(EINTR, "QMP query-uuid: interrupted by a signal");
 	assert_int_equal(kat_loop_take_signal(&loop), SIGINT);
 	assert_int_equal(execute_within("query-name", NO_DEADLINE, &reply), 0);
@@ -908,7 +994,7 @@ static void test_a_signal_ends_the_wait_for_an_event(void **state)
 	char resume[] = "RESUME";
 
 	(void)state;
-	open_fake("greet; sleep 300; event RESUME; closed");
+	open_fake("greet; await go; event RESUME; closed");
 	signal_later(SIGHUP, 50);
 	assert_int_equal(kat_qmp_wait_match(qmp, is_named, resume,
 					    kat_deadline_ms(NO_DEADLINE), &event, &err),
@@ -916,6 +1002,7 @@ static void test_a_signal_ends_the_wait_for_an_event(void **state)
 	error_has(EINTR, "interrupted by a signal");
 	assert_null(event);
 	assert_int_equal(kat_loop_take_signal(&loop), SIGHUP);
+	let("go");
 	/* it was taken, and the next wait is a whole one */
 	assert_int_equal(kat_qmp_wait_match(qmp, is_named, resume,
 					    kat_deadline_ms(NO_DEADLINE), &event, &err),
@@ -931,10 +1018,9 @@ static void test_a_signal_while_opening(void **state)
 	char message[128];
 
 	(void)state;
-	start_fake("busy");
-	signal_later(SIGTERM, 50);
+	start_fake("accept; touch done; closed");
+	signal_when_done(SIGTERM);
 	assert_int_equal(open_within(NO_DEADLINE), -1);
-	assert_in_range(elapsed_ms(), 40, 2000);
 	sprintf(message, "QMP socket %s: interrupted by a signal", path);
 	error_is(EINTR, message);
 	assert_null(qmp);
@@ -945,14 +1031,14 @@ static void test_a_signal_while_opening(void **state)
 static void test_a_signal_while_writing(void **state)
 {
 	(void)state;
-	open_fake("greet; expect query-name; reply; deaf 800\n"
-		  "expect human-monitor-command; reply; expect query-uuid; reply");
-	assert_int_equal(execute("query-name"), 0);
-	signal_later(SIGTERM, 200); /* when a part has gone, on a slow machine too */
+	open_fake("greet; expect human-monitor-command; reply\n"
+		  "expect query-uuid; reply");
+	stop_fake();
+	signal_when_full(getpid(), SIGTERM, 0);
 	assert_int_equal(send_big(NO_DEADLINE), -1);
-	assert_in_range(elapsed_ms(), 150, 750);
 	error_is(EINTR, "QMP human-monitor-command: interrupted by a signal");
 	kat_loop_take_signal(&loop);
+	kill(server, SIGCONT);
 	assert_int_equal(execute("query-uuid"), 0);
 	fake_is_content();
 	wait(NULL);
@@ -968,7 +1054,7 @@ static void test_a_talking_peer_does_not_hold_us(void **state)
 	assert_int_equal(execute("query-name"), 0);
 	started_ns = kat_now_ns();
 	assert_int_equal(kat_qmp_wait(qmp, kat_deadline_ms(100), &err), 0);
-	assert_in_range(elapsed_ms(), 100, 1000);
+	assert_in_range(elapsed_ms(), 100, SOON);
 	assert_int_equal(execute_within("query-uuid", 100, NULL), -1);
 	error_has(ETIMEDOUT, "QMP query-uuid: ");
 }
