@@ -105,7 +105,8 @@ tests_unit_test_matching_CPPFLAGS = $(KAT_TEST_CPPFLAGS)
 tests_unit_test_matching_LDADD = core/qemu/libkatqemu.la $(KAT_TEST_LDADD)
 
 KAT_UNIT_TESTS += tests/unit/test_nbd
-tests_unit_test_nbd_SOURCES = tests/unit/test_nbd.c plugins/lib/drives.c plugins/lib/nbd.c
+tests_unit_test_nbd_SOURCES = tests/unit/test_nbd.c plugins/lib/drives.c plugins/lib/nbd.c \
+	plugins/lib/nbd_source.c
 tests_unit_test_nbd_CPPFLAGS = $(KAT_TEST_CPPFLAGS)
 tests_unit_test_nbd_LDADD = $(CMOCKA_LIBS) $(JSON_C_LIBS)
 

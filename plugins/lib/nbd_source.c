@@ -25,7 +25,7 @@ struct watch {
 	int64_t start_ns, told_ns, moved_ns;
 	uint64_t done, total; /* of all drives */
 	uint64_t told_done;
-	int budget_s;
+	int budget_s; /* storage_sync_s */
 };
 
 static int64_t now_ns(void)
@@ -315,12 +315,11 @@ static int check_time(struct katamaran_ctx *ctx, const struct kat_nbd *nbd,
 	return katamaran_ms_left(ctx) > 2 * POLL_MS ? 0 : too_late(ctx, nbd, watch);
 }
 
-static int await_step(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
+static int await_step(struct katamaran_ctx *ctx, struct kat_nbd *nbd, int budget_s)
 {
-	struct watch watch = {.start_ns = now_ns()};
+	struct watch watch = {.start_ns = now_ns(), .budget_s = budget_s};
 
 	watch.told_ns = watch.moved_ns = watch.start_ns;
-	watch.budget_s = (katamaran_ms_left(ctx) + 999) / 1000;
 	for (;;) {
 		/* No answer in what was left of the time: the copy is late all the same.
 		 */
@@ -351,6 +350,8 @@ static int await_step(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
 
 int kat_nbd_start(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
 {
+	/* All of it is left yet; what comes before the copy may take of it. */
+	int budget_s = (katamaran_ms_left(ctx) + 999) / 1000;
 	kat_cleanup_text char *where = NULL;
 
 	if (find_server(ctx, nbd) < 0)
@@ -368,7 +369,7 @@ int kat_nbd_start(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
 	if (add_mirrors(ctx, nbd) < 0)
 		return -1;
 	katamaran_log(ctx, LOG_INFO, "Waiting for storage mirror to synchronize...");
-	return await_step(ctx, nbd);
+	return await_step(ctx, nbd, budget_s);
 }
 
 /* ---- the end ---- */

@@ -15,10 +15,14 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <json-c/json_object.h>
 
 #include "plugins/lib/drives.h"
 #include "plugins/lib/nbd.h"
+#include "plugins/lib/nbd_probe.h"
+#include "plugins/lib/nbd_socket.h"
+#include "plugins/lib/nbd_source.h"
 
 /* ---- the program, as far as the plugin asks it ---- */
 
@@ -70,13 +74,121 @@ size_t katamaran_conf_list(struct katamaran_ctx *ctx, const char *name,
 	return n_drives_option;
 }
 
+/* A copy that does not end, of a QEMU that takes its time; -1 when that is over. */
+static bool copying;
+static int ms_left, ms_node, ms_look; /* left; for the node, for a look at the job */
+
+static int answer_copy(const char *command, const char **reply)
+{
+	if (!strcmp(command, "blockdev-add"))
+		ms_left -= ms_node;
+	if (!strcmp(command, "query-block-jobs"))
+		ms_left -= ms_look;
+	if (ms_left <= 0) {
+		ms_left = 0;
+		errno = ETIMEDOUT;
+		return -1;
+	}
+	if (!reply)
+		return 0;
+	*reply = "[]";
+	if (!strcmp(command, "query-named-block-nodes"))
+		*reply = "[{\"node-name\": \"kat-nbd-x-0\", \"image\": "
+			 "{\"virtual-size\": 8}}]";
+	if (!strcmp(command, "query-block-jobs"))
+		*reply = "[{\"device\": \"kat-nbd-x-0\", \"status\": \"running\", "
+			 "\"ready\": false, \"offset\": 4, \"len\": 8}]";
+	return 0;
+}
+
 int katamaran_qmp(struct katamaran_ctx *ctx, const char *command, const char *arguments,
 		  const char **reply)
 {
 	(void)ctx;
 	(void)arguments;
+	if (copying)
+		return answer_copy(command, reply);
 	assert_string_equal(command, "query-block");
 	*reply = query_block;
+	return 0;
+}
+
+int katamaran_qmp_event(struct katamaran_ctx *ctx, const char *event, const char *member,
+			const char *value, const char **json)
+{
+	(void)ctx;
+	(void)event;
+	(void)member;
+	(void)value;
+	(void)json;
+	return -1;
+}
+
+int katamaran_ms_left(struct katamaran_ctx *ctx)
+{
+	(void)ctx;
+	return ms_left;
+}
+
+int64_t katamaran_conf_int(struct katamaran_ctx *ctx, const char *name)
+{
+	(void)ctx;
+	if (!strcmp(name, "port"))
+		return 10809;
+	return !strcmp(name, "job_appear_s") ? 30 : 0;
+}
+
+const char *katamaran_conf_string(struct katamaran_ctx *ctx, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	return "";
+}
+
+const char *katamaran_learn(struct katamaran_ctx *ctx, const char *key)
+{
+	(void)ctx;
+	(void)key;
+	return NULL;
+}
+
+const char *katamaran_peer(struct katamaran_ctx *ctx)
+{
+	(void)ctx;
+	return "192.0.2.2";
+}
+
+int katamaran_journal(struct katamaran_ctx *ctx, const char *fmt, ...)
+{
+	(void)ctx;
+	(void)fmt;
+	return 0;
+}
+
+void katamaran_progress(struct katamaran_ctx *ctx, uint64_t done, uint64_t total,
+			const char *unit)
+{
+	(void)ctx;
+	(void)done;
+	(void)total;
+	(void)unit;
+}
+
+int kat_nbd_probe(struct katamaran_ctx *ctx, const char *host, int port)
+{
+	(void)ctx;
+	(void)host;
+	(void)port;
+	return 0;
+}
+
+int kat_nbd_limit_silence(struct katamaran_ctx *ctx, const char *host, int port,
+			  int seconds)
+{
+	(void)ctx;
+	(void)host;
+	(void)port;
+	(void)seconds;
 	return 0;
 }
 
@@ -392,6 +504,41 @@ static void test_judges_events(void **state)
 	assert_int_equal(judge(&nbd, "BLOCK_JOB_COMPLETED", ours), 0);
 }
 
+/* ---- a copy that takes too long ---- */
+
+static void runs_out(int node, int look)
+{
+	char name[] = "disk0";
+	struct kat_nbd_drive drive = {.name = name,
+				      .device = name,
+				      .node = name,
+				      .id = "kat-nbd-x-0",
+				      .size = 8};
+	struct kat_nbd nbd = {.n = 1, .drives = &drive};
+
+	copying = true;
+	ms_left = 3000;
+	ms_node = node;
+	ms_look = look;
+	assert_int_equal(kat_nbd_start(NULL, &nbd), -1);
+	copying = false;
+	free(nbd.host);
+}
+
+/* Not what was left of it when the copy began. */
+static void test_names_the_limit_that_is_set(void **state)
+{
+	static const char text[] = "storage sync for job kat-nbd-x-0 (drive disk0) did "
+				   "not complete within 3 s (storage_sync_s): ";
+
+	(void)state;
+	runs_out(1500, 1200); /* no time for another look */
+	assert_non_null(strstr(error, text));
+	assert_non_null(strstr(error, "50.0%"));
+	runs_out(1500, 1500); /* QEMU did not answer in what was left */
+	assert_non_null(strstr(error, text));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -406,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_check_size),
 		cmocka_unit_test(test_reads_jobs),
 		cmocka_unit_test(test_judges_events),
+		cmocka_unit_test(test_names_the_limit_that_is_set),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
