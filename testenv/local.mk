@@ -80,6 +80,7 @@ EXTRA_DIST += \
 	testenv/scenarios/script.sh \
 	testenv/scenarios/shared.sh \
 	testenv/scenarios/sigint.sh \
+	testenv/scenarios/tunnel-full.sh \
 	testenv/scenarios/twins.sh \
 	testenv/scenarios/two-guests.sh \
 	testenv/scenarios/two-nics.sh \
