@@ -1295,3 +1295,11 @@ recovered_source() {
 	[[ $(limits node1) = "$LIMITS" ]] ||
 		fail "QEMU's max-bandwidth and downtime-limit are $(limits node1), were $LIMITS"
 }
+
+# moved FROM TO: the guest runs on TO, and both nodes are as they were.
+moved() {
+	runs_on "$2"
+	status_is "$1" postmigrate
+	unchanged "$1" "$ROUTE_TO_TAP|$LEARNED"
+	unchanged "$2" "$LEARNED"
+}

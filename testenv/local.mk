@@ -43,7 +43,6 @@ EXTRA_DIST += \
 	testenv/scenarios/ipip-24.sh \
 	testenv/scenarios/ipip-listening.sh \
 	testenv/scenarios/ipip-ten.sh \
-	testenv/scenarios/ipip-unprotected.sh \
 	testenv/scenarios/ipip.sh \
 	testenv/scenarios/ipip6.sh \
 	testenv/scenarios/judge.sh \
