@@ -33,7 +33,6 @@ EXTRA_DIST += \
 	testenv/scenarios/bgp.sh \
 	testenv/scenarios/byhand.sh \
 	testenv/scenarios/check.sh \
-	testenv/scenarios/dest-killed.sh \
 	testenv/scenarios/faults.sh \
 	testenv/scenarios/dual.sh \
 	testenv/scenarios/garp.sh \
@@ -71,14 +70,13 @@ EXTRA_DIST += \
 	testenv/scenarios/podman.sh \
 	testenv/scenarios/recover-nbd.sh \
 	testenv/scenarios/recover.sh \
-	testenv/scenarios/refused.sh \
 	testenv/scenarios/salvage-failed.sh \
 	testenv/scenarios/salvage-nftables.sh \
 	testenv/scenarios/salvage.sh \
 	testenv/scenarios/sandbox.sh \
 	testenv/scenarios/script.sh \
 	testenv/scenarios/shared.sh \
-	testenv/scenarios/sigint.sh \
+	testenv/scenarios/stays.sh \
 	testenv/scenarios/tunnel-full.sh \
 	testenv/scenarios/twins.sh \
 	testenv/scenarios/two-guests.sh \
