@@ -51,9 +51,8 @@ EXTRA_DIST += \
 	testenv/scenarios/matching.sh \
 	testenv/scenarios/mtu.sh \
 	testenv/scenarios/nbd-cut.sh \
-	testenv/scenarios/nbd-full.sh \
-	testenv/scenarios/nbd-small.sh \
 	testenv/scenarios/nbd-two.sh \
+	testenv/scenarios/nbd-unfit.sh \
 	testenv/scenarios/nbd.sh \
 	testenv/scenarios/nfs.sh \
 	testenv/scenarios/netns-kata.sh \
