@@ -167,7 +167,8 @@ verdict "QEMU waits for us before the switchover: cancelled" 0 '<migrate_cancel'
 
 killed_source "$(guest finish-migrate)
 $(migration active)
-once human-monitor-command reply \"\"; await $work/killed; sleep 200; $(guest postmigrate); $(migration completed)"
+once human-monitor-command reply \"\"; await $work/waits; $(guest postmigrate); $(migration completed)"
+{ until grep -q 'waiting for how that ends' "$work/err"; do sleep 0.01; done; touch "$work/waits"; } &
 do_it --recover "$id"
 verdict "a guest that is being handed over is not cancelled" 0 'The migration is complete' \
 	'waiting for how that ends' '!<migrate_cancel' '!<cont' '!journal'
