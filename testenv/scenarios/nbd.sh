@@ -4,8 +4,8 @@
 
 needs="ipip sch_plug" wants=katamaran places='host uml'
 storage='plugin = "nbd"; address = "192.168.50.12";'
-# A word with QEMU takes ten times as long in User-Mode Linux, and each disk takes three.
-stop_ms=500
+# A word with QEMU takes 200 ms on a starved machine, and each disk takes three.
+stop_ms=2000
 # shellcheck source=testenv/disks.sh
 . "$HERE/disks.sh"
 

@@ -4,7 +4,8 @@
 
 needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
 storage='plugin = "nbd"; address = "192.168.50.12";'
-stop_ms=500
+# A word with QEMU takes 200 ms on a starved machine, and a disk takes three.
+stop_ms=2000
 # shellcheck source=testenv/disks.sh
 . "$HERE/disks.sh"
 
