@@ -1296,6 +1296,20 @@ recovered_source() {
 		fail "QEMU's max-bandwidth and downtime-limit are $(limits node1), were $LIMITS"
 }
 
+# one_leg FROM TO [FLAG...]: as one_migration, from wherever the guest is, and nothing is lost.
+one_leg() {
+	local from=$1 to=$2
+	before
+	traffic
+	sleep 1
+	phase
+	migrate "$@"
+	sleep 1
+	traffic_ends
+	nothing_lost
+	moved "$from" "$to"
+}
+
 # moved FROM TO: the guest runs on TO, and both nodes are as they were.
 moved() {
 	runs_on "$2"
