@@ -37,7 +37,6 @@ EXTRA_DIST += \
 	testenv/scenarios/dual.sh \
 	testenv/scenarios/garp.sh \
 	testenv/scenarios/gre.sh \
-	testenv/scenarios/gre6.sh \
 	testenv/scenarios/ip6tnl.sh \
 	testenv/scenarios/ipip-24.sh \
 	testenv/scenarios/ipip-listening.sh \
