@@ -36,11 +36,8 @@ EXTRA_DIST += \
 	testenv/scenarios/faults.sh \
 	testenv/scenarios/dual.sh \
 	testenv/scenarios/garp.sh \
-	testenv/scenarios/gre.sh \
 	testenv/scenarios/ip6tnl.sh \
 	testenv/scenarios/ipip-24.sh \
-	testenv/scenarios/ipip-listening.sh \
-	testenv/scenarios/ipip-ten.sh \
 	testenv/scenarios/ipip.sh \
 	testenv/scenarios/ipip6.sh \
 	testenv/scenarios/judge.sh \
@@ -75,6 +72,7 @@ EXTRA_DIST += \
 	testenv/scenarios/script.sh \
 	testenv/scenarios/shared.sh \
 	testenv/scenarios/stays.sh \
+	testenv/scenarios/ten.sh \
 	testenv/scenarios/tunnel-full.sh \
 	testenv/scenarios/twins.sh \
 	testenv/scenarios/two-guests.sh \
