@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # One live migration, for those who have never seen katamaran: builds it, moves a running
-# guest from one node to another under 100 pings a second, and says what happened; then back
+# guest from one node to another under 100 packets a second, and says what happened; then back
 # without protection, to see what that is good for.  Everything is emulated, nothing on this
 # machine changes but for packages that are missing.
 set -euo pipefail
@@ -50,8 +50,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 prepare ipip
 logs=$LAB/logs/demo-$(date +%Y%m%d-%H%M%S)-$$
-echo "A guest (Linux $(kernel_of_guest), emulated) runs on node1 and answers 100 pings a second."
-echo "katamaran now moves it to node2; 3 s later the fabric learns where it is.  Then it goes"
+echo "A guest (Linux $(kernel_of_guest), emulated) runs on node1 and answers 100 packets a second."
+echo "katamaran now moves it to node2; 2 s later the fabric learns where it is.  Then it goes"
 echo "back with redirect and plug off (-tunnel-mode none): that will lose packets."
 echo "This takes a minute or two..."
 # Not -v: what it says by itself is the story.

@@ -11,12 +11,14 @@ usage() {
 		  --place host|uml|uml2   where: namespaces on this kernel, the same inside one
 		                          User-Mode Linux, or two of these as two nodes; otherwise
 		                          the first that has what the scenario needs
-		  --jobs N                so many scenarios side by side (1), but those under load
+		  --jobs N                so many scenarios side by side (1), but those under load and
+		                          those whose nodes are two kernels
 		  --logs DIR              where the logs go
 		  --capture               with a capture from each node (NODE/capture.pcap)
 		  --keep                  the lab stays up at the end, with a prompt
 		Everything is kept below KATAMARAN_LAB (/var/tmp/katamaran-lab); KATAMARAN=PREFIX takes
-		an installed katamaran instead of building this one.
+		an installed katamaran instead of building this one.  With --all nothing is begun
+		after ENOUGH_S (3600) seconds.
 	END
 }
 
@@ -27,12 +29,12 @@ list() {
 	done
 }
 
-names=() wanted_place='' logs='' jobs=1 KEEP=${KEEP-} CAPTURE=${CAPTURE-}
+names=() wanted_place='' logs='' jobs=1 all='' KEEP=${KEEP-} CAPTURE=${CAPTURE-}
 while (($#)); do
 	case $1 in
 	--inside) shift; inside "$@"; exit ;;
 	--list) list; exit ;;
-	--all) mapfile -t names < <(scenarios) ;;
+	--all) all=1; mapfile -t names < <(scenarios) ;;
 	--place) wanted_place=${2:?--place wants host, uml or uml2}; shift ;;
 	--jobs) jobs=${2:?--jobs wants a number}; shift ;;
 	--logs) logs=${2:?--logs wants a directory}; shift ;;
@@ -78,16 +80,25 @@ outran() {
 }
 
 TRIES=3
-# After so long nothing is tried again: who runs the lab waits for its end.
+# Who runs the lab waits for its end: after so long nothing is tried again, and with --all
+# nothing else is begun.  What is under way is given a quarter of an hour.
 ENOUGH_S=${ENOUGH_S:-3600}
+LATEST_S=$((ENOUGH_S + 900))
 
 # one NAME: runs it, says how it went, and leaves its verdict for the sum.  A fault of the lab
 # is no result: it is run again while there is time, and left out with the reason if it stays.
 one() {
 	local start=$EPOCHSECONDS why try=1 dir=$logs/$1
+	if [[ $all ]] && ((SECONDS >= ENOUGH_S)); then
+		mkdir -p "$dir"
+		echo SKIP >"$dir/verdict"
+		printf 'SKIP  %-16s not begun: the lab had run for %d s, and is to end after %d\n' \
+			"$1" "$SECONDS" "$ENOUGH_S"
+		return 0
+	fi
 	while :; do
 		processors_before
-		run_scenario "$1" "$wanted_place" "$dir"
+		run_scenario "$1" "$wanted_place" "$dir" $((LATEST_S - SECONDS))
 		why=''
 		if labs_fault; then
 			why="the lab is at fault"
@@ -164,30 +175,37 @@ beside() (
 	one "$1"
 )
 
-# Those that want the machine for themselves come first, and then those that may take longest,
-# so that none of them is left to run at the end.
+# Those that want the machine for themselves come last; of each kind those that may take longest
+# first, so that none of them is left to run at the end.  Two kernels keep two processors busy:
+# beside another scenario they take more than twice as long, and QEMU answers too late.
 queue() {
 	local name
 	for name in "${names[@]}"; do
 		load "$name"
+		choose_place "$wanted_place" || place=''
+		[[ $place != uml2 ]] || alone=1
 		echo "${alone:-0} $limit $name"
-	done | sort -s -k 1,1rn -k 2,2rn
+	done | sort -s -k 1,1n -k 2,2rn
 }
 
 side_by_side() {
-	local name alone all
-	all=$(queue)
+	local name alone queue
+	queue=$(queue)
 	while read -r alone _ name; do
 		if ((alone)); then
+			while ((${#JOBS[@]})); do
+				reap
+			done
 			one "$name" </dev/null
 			continue
 		fi
 		((${#JOBS[@]} < jobs)) || reap
 		beside "$name" </dev/null &
 		JOBS[$!]=$name
-	done <<<"$all"
-	wait
-	JOBS=()
+	done <<<"$queue"
+	while ((${#JOBS[@]})); do
+		reap
+	done
 	second_tries
 }
 

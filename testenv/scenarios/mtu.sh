@@ -6,7 +6,6 @@ needs="ipip ip_gre sch_plug" wants=katamaran places='host uml' alone=1
 
 scenario() {
 	two_guests
-	wait_for 60 on client "$PROBE" -p udp -e -c 2 -f 1 -w 0.5 "$GUEST_IP"
 	leg node1 node2 ipip
 	guest_quit node1
 	guest node1 -incoming defer

@@ -3,7 +3,7 @@
 # the tap in a namespace of its own, joined to a veth by tc as Kata Containers does it
 
 needs="ipip sch_plug sch_ingress cls_u32 act_mirred" wants=katamaran
-places='host uml uml2'
+places='host uml2 uml'
 form=kata
 
 scenario() {

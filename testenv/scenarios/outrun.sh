@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # QEMU is faster than katamaran: what the tap holds is salvaged, over IPv6, or is lost
 
-needs="ip6_tunnel sch_plug" wants=katamaran places='host uml uml2' underlay=6
+needs="ip6_tunnel sch_plug" wants=katamaran places='host uml2 uml' underlay=6
 
 leg() {
 	conf "$2" "more=${3-}"
-	traffic -r 100
+	traffic
 	sleep 1
 	outrun "$1" "$2"
 	on "$1" logged kata-source "QEMU was faster than the redirect" ||

@@ -12,7 +12,7 @@ scenario() {
 	two_per_queue_lost node1 0 2
 	turn_round
 	conf node1 cutover=nftables
-	traffic -r 100
+	traffic
 	sleep 1
 	outrun node2 node1
 	sleep 1

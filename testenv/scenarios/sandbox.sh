@@ -3,7 +3,7 @@
 # as netns-kata, but katamaran finds everything by the sandbox's id, or by the pod's address
 
 needs="ipip sch_plug sch_ingress cls_u32 act_mirred" wants=katamaran
-places='host uml uml2'
+places='host uml2 uml'
 form=kata
 GIVEN[node1]="-sandbox 7f3a" GIVEN[node2]="-pod-ip $GUEST_IP"
 

@@ -21,7 +21,6 @@ scenario() {
 	storage="plugin = \"script\"; path = \"$LOGS/site-script\"; roles = [ \"source\" ]; on_stop_ms = 3000;"
 	guest node1
 	guest_up node1
-	wait_for 60 on client "$PROBE" -p udp -e -c 2 -f 1 -w 0.5 "$GUEST_IP"
 	# The proof, first, with all of them.  Each tap has another queue to be put back.
 	on node2 tc qdisc replace dev tap0 root fq_codel limit 777
 	leg node1 node2 proven_zero

@@ -26,7 +26,7 @@ watched() {
 scenario() {
 	two_guests
 	conf node2
-	amid_traffic watched
+	amid_traffic watched -- -p icmp
 	nothing_lost
 	record qdisc-after node2 tc -s qdisc show dev tap0
 	record rule-after node1 ip rule show

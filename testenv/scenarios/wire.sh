@@ -22,8 +22,9 @@ received() {
 
 scenario() {
 	TARGETS=("${NODE_IP[node2]}")
+	spawn node2 serve "$PROBE" --serve
 	wait_for 60 answers
-	traffic -r 1000
+	traffic -p icmp -r 1000
 	stream node1 node2
 	stream node2 node1
 	sleep 10
