@@ -7,7 +7,9 @@ set -euo pipefail
 
 usage() {
 	cat <<-'END'
-		usage: lab.sh [OPTION...] SCENARIO... | --all | --list
+		usage: lab.sh [OPTION...] SCENARIO... | --all | --core | --list
+		  --core                  all but those of which others see as much, for a test that
+		                          somebody waits for
 		  --place host|uml|uml2   where: namespaces on this kernel, the same inside one
 		                          User-Mode Linux, or two of these as two nodes; otherwise
 		                          the first that has what the scenario needs
@@ -17,8 +19,8 @@ usage() {
 		  --capture               with a capture from each node (NODE/capture.pcap)
 		  --keep                  the lab stays up at the end, with a prompt
 		Everything is kept below KATAMARAN_LAB (/var/tmp/katamaran-lab); KATAMARAN=PREFIX takes
-		an installed katamaran instead of building this one.  With --all nothing is begun
-		after ENOUGH_S (3600) seconds.
+		an installed katamaran instead of building this one.  With --all and --core nothing
+		is begun after ENOUGH_S (3600) seconds.
 	END
 }
 
@@ -29,12 +31,13 @@ list() {
 	done
 }
 
-names=() wanted_place='' logs='' jobs=1 all='' KEEP=${KEEP-} CAPTURE=${CAPTURE-}
+names=() wanted_place='' logs='' jobs=1 all='' core='' spares=() KEEP=${KEEP-} CAPTURE=${CAPTURE-}
 while (($#)); do
 	case $1 in
 	--inside) shift; inside "$@"; exit ;;
 	--list) list; exit ;;
 	--all) all=1; mapfile -t names < <(scenarios) ;;
+	--core) all=1 core=1; mapfile -t names < <(scenarios) ;;
 	--place) wanted_place=${2:?--place wants host, uml or uml2}; shift ;;
 	--jobs) jobs=${2:?--jobs wants a number}; shift ;;
 	--logs) logs=${2:?--logs wants a directory}; shift ;;
@@ -53,9 +56,11 @@ case $wanted_place in
 esac
 [[ $jobs =~ ^[1-9][0-9]?$ ]] || die "--jobs: a number from 1 to 99, not '$jobs'"
 [[ ! $KEEP || $jobs = 1 ]] || die "--keep has one prompt: not with --jobs"
-for name in "${names[@]}"; do
-	load "$name"
+for i in "${!names[@]}"; do
+	load "${names[i]}"
+	[[ ! $core || ! $spare ]] || { spares+=("${names[i]}"); unset "names[i]"; }
 done
+((!${#spares[@]})) || echo "Not of the core, since others see as much: ${spares[*]}"
 export KEEP CAPTURE
 trap leave EXIT
 trap 'exit 130' INT
@@ -81,7 +86,7 @@ outran() {
 
 TRIES=3
 # Who runs the lab waits for its end: after so long nothing is tried again, and with --all
-# nothing else is begun.  What is under way is given a quarter of an hour.
+# or --core nothing else is begun.  What is under way is given a quarter of an hour.
 ENOUGH_S=${ENOUGH_S:-3600}
 LATEST_S=$((ENOUGH_S + 900))
 

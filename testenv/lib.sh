@@ -344,7 +344,8 @@ scenarios() { (cd "$HERE/scenarios" && ls -- *.sh) | sed 's/\.sh$//'; }
 
 # Reads scenarios/NAME.sh: what it says of itself, and scenario(), which does it.
 load() {
-	needs='' places='host uml2 uml' limit=300 wants='' alone=''
+	# shellcheck disable=SC2034	# for lab.sh
+	needs='' places='host uml2 uml' limit=300 wants='' alone='' spare=''
 	guest_may_drop=''	# what its probe has no time to read, and is told apart from losses
 	# shellcheck disable=SC2034	# for topology.sh
 	machine=microvm form=route cni=route underlay=4 queues=1 settings=()
@@ -987,7 +988,7 @@ back_by_qemu() {
 	wait_for 60 qmp "$to" '{"execute":"query-status"}'
 	qmp_migrate "$from" "$to"
 	way_to_guest "$to"
-	sleep "${SLOW:-3}"
+	sleep "${SLOW:-2}"
 	fabric_learns "$to"
 	sleep 1
 	runs_on "$to"
@@ -1040,7 +1041,7 @@ unchanged() {
 # conf TO [NAME=VALUE...]: writes the configuration for a migration of a guest to that node;
 # the variables are those named below.  A new file each time: User-Mode Linux caches the old.
 conf() {
-	local to=$1 downtime_ms=300 bandwidth=0 cutover=ipip hold_s=5 more='' peer='' nics
+	local to=$1 downtime_ms=1000 bandwidth=0 cutover=ipip hold_s=2 more='' peer='' nics
 	local order=redirect-first
 	local announce='{ plugin = "announce-self"; }'
 	nics=$(conf_nics "$to")
@@ -1139,7 +1140,7 @@ arrives() {
 	wait_for 90 arrived_or_failed "$1" "$2" || fail "the guest does not arrive on $2"
 	phase
 	heartbeat "$2" >/dev/null || fail "the source failed: $(last_word "$1" source)"
-	sleep "${SLOW:-3}"
+	sleep "${SLOW:-2}"
 	[[ $form = lan ]] || fabric_learns "${2%/*}"
 	ended_with "$1" source 0 60
 	downtime "$1"

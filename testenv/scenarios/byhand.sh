@@ -6,7 +6,7 @@
 # not matter how long the commands take: plug, redirect while the guest still runs and empties
 # its tap, stop it, let go.
 
-needs="ipip sch_plug"
+needs="ipip sch_plug" spare=1
 
 parameters() {
 	qmp "$1" '{"execute":"migrate-set-parameters","arguments":{'"$2"'}}' >/dev/null

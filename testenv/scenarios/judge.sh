@@ -27,15 +27,21 @@ judged() {
 	text+="${text:+, }${2:-clean}${2:+ ${R[${2%_*}]}}"
 }
 
+# netem PORT: in its place before the traffic, since a queue that replaces another loses packets.
+netem() {
+	on fabric tc qdisc replace dev "$1" root netem limit 10000
+}
+
 # bad_line WANTED PORT NETEM...: faults on what the fabric sends out of PORT.
 bad_line() {
 	local wanted=$1 port=$2 options=(-r 500)
 	shift 2
 	[[ $wanted != *_* ]] || options=(-p udp -r 1000 -f 4)
 	no_traffic
+	netem "$port"
 	more_traffic probe0 "${options[@]}" "${TARGETS[@]}"
 	sleep 0.3
-	on fabric tc qdisc replace dev "$port" root netem "$@"
+	on fabric tc qdisc change dev "$port" root netem limit 10000 "$@"
 	sleep 1
 	traffic_ends
 	on fabric tc qdisc del dev "$port" root		# not before: that drops what it holds
@@ -53,13 +59,14 @@ spoilt() {
 late() {
 	local before during
 	no_traffic
+	netem client
 	more_traffic probe0 -p udp -r 500 "${TARGETS[@]}"
 	sleep 0.5
-	on fabric tc qdisc replace dev client root netem delay 100ms limit 10000
+	on fabric tc qdisc change dev client root netem limit 10000 delay 100ms
 	phase
 	sleep 1
 	phase
-	on fabric tc qdisc replace dev client root netem loss 100%
+	on fabric tc qdisc change dev client root netem limit 10000 delay 0 loss 100%
 	sleep 1
 	on fabric tc qdisc del dev client root
 	sleep 0.3
@@ -75,7 +82,7 @@ scenario() {
 	TARGETS=("${NODE_IP[node1]}")
 	spawn node1 serve "$PROBE" --serve
 	wait_for 60 answers
-	bad_line '' client delay 4s limit 10000
+	bad_line '' client delay 4s
 	bad_line lost client loss 5%
 	bad_line duplicated client duplicate 5%
 	bad_line reordered client delay 20ms reorder 90%

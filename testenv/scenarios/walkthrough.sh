@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the migration of WALKTHROUGH.md: as ipip, and what both nodes look like meanwhile
 
-needs="ipip sch_plug" wants=katamaran
+needs="ipip sch_plug" spare=1 wants=katamaran
 
 # record FILE NODE COMMAND...: what it prints there, for walkthrough.sh.
 record() {
