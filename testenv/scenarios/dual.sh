@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # a guest with IPv4 and IPv6, traffic on both: through ipip and sit, and back through one GRE
 
-needs="ipip sit ip_gre sch_plug" wants=katamaran places='host uml uml2'
+needs="ipip sit ip_gre sch_plug" wants=katamaran places='host uml2 uml'
 cards=("tap0 $GUEST_MAC $GUEST_IP $GUEST_IP6")
 
 scenario() {

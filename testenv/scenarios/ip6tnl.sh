@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # a guest with IPv4 and IPv6 between nodes that have IPv6: ip6tnl, announced twice, and back ip6gre
 
-needs="ip6_tunnel ip6_gre sch_plug" wants=katamaran places='host uml uml2'
+needs="ip6_tunnel ip6_gre sch_plug" wants=katamaran places='host uml2 uml'
 underlay=6
 cards=("tap0 $GUEST_MAC $GUEST_IP $GUEST_IP6")
 
