@@ -79,16 +79,16 @@ labs_fault() {
 }
 
 # On a machine that gives katamaran no processor for long enough QEMU outruns the brake: one or
-# two packets may be lost, the verdict says "unknown" and why.  Not three times running.
+# two packets may be lost, the verdict says "unknown" and why.  Not twice running.
 outran() {
 	[[ $verdict = FAIL ]] && grep -qs "QEMU was faster than the redirect" "$1"/*/kata-source.err
 }
 
-TRIES=3
+TRIES=2
 # Who runs the lab waits for its end: after so long nothing is tried again, and with --all
-# or --core nothing else is begun.  What is under way is given a quarter of an hour.
+# or --core nothing else is begun.  What is under way is given ten minutes.
 ENOUGH_S=${ENOUGH_S:-3600}
-LATEST_S=$((ENOUGH_S + 900))
+LATEST_S=$((ENOUGH_S + 600))
 
 # one NAME: runs it, says how it went, and leaves its verdict for the sum.  A fault of the lab
 # is no result: it is run again while there is time, and left out with the reason if it stays.

@@ -169,7 +169,7 @@ guest_accel() {
 # What all guests have in common; the odd size of RAM keeps QEMU 7.2 out of a path that, under
 # TCG, forgets dirty pages.
 guest_machine() {
-	echo -M "${1:-microvm}" -cpu qemu64 -smp "${queues-1}" -m 90120K -nodefaults -display none \
+	echo -M "${1:-microvm}" -cpu qemu64 -smp "${queues-1}" -m 114696K -nodefaults -display none \
 		-kernel "${RUN:-$LAB/guest}/vmlinux" -initrd "${RUN:-$LAB/guest}/initrd"
 }
 

@@ -153,7 +153,7 @@ qemus() {
 	look
 	guest_quit node2/2
 	shows "other machine type" failure 'machine types: microvm on the source, pc'
-	shows "other RAM size" failure 'memory: 90120 KiB on the source, 98304 KiB'
+	shows "other RAM size" failure 'memory: 114696 KiB on the source, 98304 KiB'
 	shows "missing devices" failure 'devices: .* of the source that'
 	shows "QEMU does not wait" failure 'does not wait for one'
 	shows "smaller disk" failure 'drive0 has .* the destination.s only 1048576'

@@ -18,12 +18,12 @@ half_copied() {
 
 scenario() {
 	local_disks 1 32
-	# Four seconds for half of the disk.  The limit has to be a node of its own: those of a
+	# Eight seconds for half of the disk.  The limit has to be a node of its own: those of a
 	# drive are for its guest, not for what comes over NBD.
 	disks=()
 	guest node1 -drive "if=none,id=drive0,format=raw,file=$(image 0)" \
 		-device virtio-blk-device,drive=drive0
-	guest node2 -incoming defer -object throttle-group,id=slow,x-bps-write=$((4 << 20)) \
+	guest node2 -incoming defer -object throttle-group,id=slow,x-bps-write=$((2 << 20)) \
 		-drive "if=none,id=drive0,driver=throttle,throttle-group=slow,file.driver=raw,\
 file.file.driver=file,file.file.filename=$(image 0)" -device virtio-blk-device,drive=drive0
 	guest_up node1
@@ -35,10 +35,10 @@ file.file.driver=file,file.file.filename=$(image 0)" -device virtio-blk-device,d
 	traffic
 	sleep 1
 	destination node2
-	source_end node1 node2 -storage-sync-timeout-s 3
+	source_end node1 node2 -storage-sync-timeout-s 8
 	ended_with node1 source 1 30
 	last_word node1 source | grep -qE \
-		'storage sync for job kat-nbd-.* \(drive drive0\) did not complete within 3 s' ||
+		'storage sync for job kat-nbd-.* \(drive drive0\) did not complete within 8 s' ||
 		fail "no word of a copy that is too slow: $(last_word node1 source)"
 	no_more_blocks node1
 	source_end node1 node2

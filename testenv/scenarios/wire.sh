@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # no guest, 1000 pings a second beside two TCP streams between the nodes: the lab drops nothing
 
-places='uml2 uml host' alone=1
+places='uml2 uml host' alone=1 spare=1
 
 # stream NODE FROM: as fast as it goes, in large pieces, or the wire is never full.
 # shellcheck disable=SC2016
