@@ -348,7 +348,7 @@ load() {
 	needs='' places='host uml2 uml' limit=300 wants='' alone='' spare=''
 	guest_may_drop=''	# what its probe has no time to read, and is told apart from losses
 	# shellcheck disable=SC2034	# for topology.sh
-	machine=microvm form=route cni=route underlay=4 queues=1 settings=()
+	machine=microvm form=route cni=route underlay=4 queues=1 settings=() kind=udp
 	# shellcheck disable=SC2034
 	storage='plugin = "none";' disks=() stop_ms=50
 	# shellcheck disable=SC2034
@@ -705,7 +705,7 @@ guest_quit() {
 answers() {
 	local ip
 	for ip in "${TARGETS[@]}"; do
-		on client "$PROBE" -p udp -e -c 1 -w 0.5 "$ip" || return 1
+		on client "$PROBE" -p "$kind" -e -c 1 -w 0.5 "$ip" || return 1
 	done
 }
 
@@ -724,15 +724,15 @@ two_guests() {
 	wait_for 60 qmp node2 '{"execute":"query-status"}'
 }
 
-# traffic [OPTION...]: a probe from the client to each address, until traffic_ends.  UDP: of
-# pings a guest's kernel itself drops what exceeds the one socket that it answers from, about
-# 500, when it has stood still for long, and nobody is told.
+# traffic [OPTION...]: a probe from the client to each address, until traffic_ends.  UDP unless
+# the scenario says otherwise: of pings a guest's kernel itself drops what exceeds the one socket
+# that it answers from, about 500, when it has stood still for long, and nobody is told.
 # shellcheck disable=SC2120
 traffic() {
 	local i
 	no_traffic
 	for i in "${!TARGETS[@]}"; do
-		more_traffic "probe$i" --log "/run/lab/probe$i.log" -p udp "$@" "${TARGETS[i]}"
+		more_traffic "probe$i" --log "/run/lab/probe$i.log" -p "$kind" "$@" "${TARGETS[i]}"
 	done
 }
 

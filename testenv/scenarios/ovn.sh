@@ -11,6 +11,7 @@
 
 wants=katamaran places=host
 form=bridge		# for the guest; there is none
+kind=icmp		# OVS in user space sends UDP on without the checksum that a card would add
 DB=192.168.50.1 UNPACKED=$LAB/ovn
 OVN=(ovn-central ovn-host ovn-common openvswitch-switch openvswitch-common libxdp1 libbpf1
 	libunbound8)
