@@ -125,6 +125,11 @@ network() {
 		echo 0 >"$port/accept_dad"
 		echo 0 >"$port/dad_transmits"
 	done
+	# A guest that gets no processor for eight seconds does not answer ARP, either, and the kernel
+	# drops what it has for it.  Who has answered once is there, in the lab, for an hour.
+	for port in /proc/sys/net/ipv[46]/neigh/*/base_reachable_time_ms; do
+		echo 3600000 >"$port"
+	done
 	ip link set lo up
 	if [[ $NODE = fabric ]]; then
 		ip link add br0 type bridge
