@@ -19,7 +19,8 @@ usage() {
 		  --capture               with a capture from each node (NODE/capture.pcap)
 		  --keep                  the lab stays up at the end, with a prompt
 		Everything is kept below KATAMARAN_LAB (/var/tmp/katamaran-lab); KATAMARAN=PREFIX takes
-		an installed katamaran instead of building this one.  With --all and --core nothing
+		an installed katamaran instead of building this one, KATAMARAN_FAULTY=DIR what was built
+		with --enable-fault-injection and installed in DIR/prefix.  With --all and --core nothing
 		is begun after ENOUGH_S (3600) seconds.
 	END
 }
@@ -86,9 +87,9 @@ outran() {
 
 TRIES=2
 # Who runs the lab waits for its end: after so long nothing is tried again, and with --all
-# or --core nothing else is begun.  What is under way is given ten minutes.
+# or --core nothing else is begun.  What is under way is given eight minutes.
 ENOUGH_S=${ENOUGH_S:-3600}
-LATEST_S=$((ENOUGH_S + 600))
+LATEST_S=$((ENOUGH_S + 480))
 
 # one NAME: runs it, says how it went, and leaves its verdict for the sum.  A fault of the lab
 # is no result: it is run again while there is time, and left out with the reason if it stays.
@@ -180,17 +181,22 @@ beside() (
 	one "$1"
 )
 
-# Those that want the machine for themselves come last; of each kind those that may take longest
-# first, so that none of them is left to run at the end.  Two kernels keep two processors busy:
-# beside another scenario they take more than twice as long, and QEMU answers too late.
+# Those that want the machine for themselves come last.  Of the others those that may take longest
+# come first, so that none of them is left to run at the end; of those the shortest do, since they
+# are the ones that are not begun when there is no time left.  Two kernels keep two processors
+# busy: beside another scenario they take more than twice as long, and QEMU answers too late.
 queue() {
 	local name
 	for name in "${names[@]}"; do
 		load "$name"
 		choose_place "$wanted_place" || place=''
 		[[ $place != uml2 ]] || alone=1
-		echo "${alone:-0} $limit $name"
-	done | sort -s -k 1,1n -k 2,2rn
+		if ((alone)); then
+			echo "1 $limit $name"
+		else
+			echo "0 -$limit $name"
+		fi
+	done | sort -s -k 1,1n -k 2,2n
 }
 
 side_by_side() {

@@ -23,9 +23,12 @@ STEPS=(source.open source.peer-ready source.pre-copy source.copying source.hold
 	dest.storage-on-stop dest.closed dest.running dest.on-resume dest.cleanup dest.cleaned)
 COLUMNS_=(kill-source kill-dest kill-dest-qemu kill-source-qemu cut-link interrupt fail overrun)
 
-# The program with faults in it is made beside the other one, of the same copy of the tree.
+FAULTY=${KATAMARAN_FAULTY:-$LAB/faulty}
+
+# The program with faults in it is made beside the other one, of the same copy of the tree, if
+# nobody has built one already.
 fetch() {
-	FAULTY=$LAB/faulty
+	[[ ! ${KATAMARAN_FAULTY-} ]] || return 0
 	[[ $LAB/faulty/made -nt $LAB/built ]] && return
 	note "building katamaran with fault injection (log: $LAB/faulty.log)"
 	rm -rf "$FAULTY"
@@ -237,7 +240,6 @@ pairs() {
 
 scenario() {
 	local from to said pair word bad=0 n=0
-	FAULTY=$LAB/faulty
 	a_disk 0 "format=raw,file=$(image 0)"
 	starts_anew
 	for pair in $(pairs); do

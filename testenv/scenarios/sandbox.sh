@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # SPDX-License-Identifier: BSD-2-Clause
-# as netns-kata, but katamaran finds everything by the sandbox's id, or by the pod's address
+# Kata's shape, over nftables: katamaran finds everything by the sandbox's id, or by the pod's address
 
-needs="ipip sch_plug sch_ingress cls_u32 act_mirred" wants=katamaran
-places='host uml2 uml'
+needs="nf_tables nf_tables_netdev nft_fwd_netdev sch_ingress cls_u32 act_mirred" wants=katamaran
+places=host
 form=kata
 GIVEN[node1]="-sandbox 7f3a" GIVEN[node2]="-pod-ip $GUEST_IP"
 
@@ -21,7 +21,7 @@ scenario() {
 		spawn $node virtiofsd perl -e 'sleep 600' -- "--socket-path=$found/vhost-fs.sock"
 	done
 	two_guests
-	conf node2 nics=
+	conf node2 nics= cutover=nftables
 	one_migration
 	nothing_lost
 	told node1 source "its tap tap0 in /run/netns/pod (addresses: $GUEST_IP)"
