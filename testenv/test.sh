@@ -272,6 +272,7 @@ lab() {
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$WORK/lab.log" | tail -n 1)
 	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)? ]]; then
 		count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[4]:-0}"
+		((BASH_REMATCH[1] > 0)) || { echo "FAIL lab: no scenario passed"; count 0 1 0; }
 	else
 		echo "FAIL lab: it ended without its closing line"
 		count 0 1 0
