@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the same between nodes that have the guest on a bridge with its /24
 
-needs="ipip sch_plug" spare=1 wants=katamaran
+needs="ipip sch_plug" wants=katamaran
 form=bridge
 
 scenario() {

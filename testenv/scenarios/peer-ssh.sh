@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034
 # SPDX-License-Identifier: BSD-2-Clause
-# one command, the other end through a real sshd of node2; the guest is on a bridge with its /24
+# one command, the other end through a real sshd of node2
 
-needs="ipip sch_plug" wants=katamaran places='host uml2 uml' form=bridge
+needs="ipip sch_plug" wants=katamaran places='host uml2 uml'
 
 fetch() { fetch_sshd; }
 

@@ -17,7 +17,7 @@ scenario() {
 	on node2 ended "${QEMU[node2]}" >/dev/null || guest_quit node2
 	guest node2 -incoming defer
 	wait_for 60 qmp node2 '{"execute":"query-status"}'
-	conf node2 bandwidth=$((8 << 20))
+	conf node2 bandwidth=$((8 << 20)) hold_s=10	# until it is killed
 	destination node2
 	source_end node1 node2
 	wait_for 30 under_way node1 || fail "no copy to disturb: $(last_word node1 source)"
