@@ -104,7 +104,7 @@ one() {
 	fi
 	while :; do
 		processors_before
-		run_scenario "$1" "$wanted_place" "$dir" $((LATEST_S - SECONDS))
+		run_scenario "$1" "$wanted_place" "$dir" ${all:+$((LATEST_S - SECONDS))}
 		why=''
 		if labs_fault; then
 			why="the lab is at fault"
