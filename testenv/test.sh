@@ -93,12 +93,17 @@ build() {
 	cd "$WORK/$name"
 	"$WORK/src/configure" --enable-werror --prefix="$WORK/$name/prefix" "$@"
 	make -j"$(nproc)"
-	# The tests' own programs, too; another compiler need not like them.
-	[[ $name = clang ]] || make -j"$(nproc)" check TESTS=
 }
 
+# build_all NAME CONFIGURE-ARGUMENTS...: with the tests' own programs.
+build_all() {
+	build "$@"
+	check "$1" TESTS=
+}
+
+# check NAME [VARIABLE=VALUE...]: for make.
 check() {
-	make -C "$WORK/$1" -j"$(nproc)" check
+	make -C "$WORK/$1" -j"$(nproc)" check "${@:2}"
 }
 
 # Nothing of what tests/cluster runs is compiled.
@@ -107,7 +112,7 @@ check_asan() {
 	# shellcheck disable=SC2016	# make's own
 	tests=$(make -s -C "$WORK/asan" --eval 'show: ; @echo $(TESTS)' show | tr ' ' '\n' |
 		grep -v '^tests/cluster/')
-	make -C "$WORK/asan" -j"$(nproc)" check TESTS="${tests//$'\n'/ }"
+	check asan TESTS="${tests//$'\n'/ }"
 }
 
 # The example plugin, built against the installed tree as its README says, with a load
@@ -292,7 +297,7 @@ closing() {
 side_by_side() {
 	local pid chains=()
 	{
-		if part asan build asan --enable-asan; then
+		if part asan build_all asan --enable-asan; then
 			part check-asan check_asan || true
 			suite check-asan
 		fi
@@ -325,7 +330,7 @@ main() {
 	esac
 	install_needs
 	copy_tree
-	if part bootstrap bootstrap && part build build build && ((!all)); then
+	if part bootstrap bootstrap && part build build_all build && ((!all)); then
 		part check check build || true
 		suite check
 	fi
