@@ -204,9 +204,7 @@ side_by_side() {
 	queue=$(queue)
 	while read -r alone _ name; do
 		if ((alone)); then
-			while ((${#JOBS[@]})); do
-				reap
-			done
+			reap_all
 			one "$name" </dev/null
 			continue
 		fi
@@ -214,10 +212,14 @@ side_by_side() {
 		beside "$name" </dev/null &
 		JOBS[$!]=$name
 	done <<<"$queue"
+	reap_all
+	second_tries
+}
+
+reap_all() {
 	while ((${#JOBS[@]})); do
 		reap
 	done
-	second_tries
 }
 
 reap() {
