@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the migration of WALKTHROUGH.md: as ipip, and what both nodes look like meanwhile
 
-needs="ipip sch_plug" spare=1 wants=katamaran
+needs="ipip sch_plug" spare=1 wants=katamaran kind=icmp
 
 # record FILE NODE COMMAND...: what it prints there, for walkthrough.sh.
 record() {
@@ -26,7 +26,7 @@ watched() {
 scenario() {
 	two_guests
 	conf node2
-	amid_traffic watched -- -p icmp
+	amid_traffic watched
 	nothing_lost
 	record qdisc-after node2 tc -s qdisc show dev tap0
 	record rule-after node1 ip rule show

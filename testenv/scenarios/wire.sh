@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # no guest, 1000 pings a second beside two TCP streams between the nodes: the lab drops nothing
 
-places='uml2 uml host' alone=1 spare=1
+places='uml2 uml host' alone=1 spare=1 kind=icmp
 
 # stream NODE FROM: as fast as it goes, in large pieces, or the wire is never full.
 # shellcheck disable=SC2016
@@ -22,9 +22,8 @@ received() {
 
 scenario() {
 	TARGETS=("${NODE_IP[node2]}")
-	spawn node2 serve "$PROBE" --serve
 	wait_for 60 answers
-	traffic -p icmp -r 1000
+	traffic -r 1000
 	stream node1 node2
 	stream node2 node1
 	sleep 10
