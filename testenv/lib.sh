@@ -386,7 +386,7 @@ run_scenario() {
 	elif ! choose_place "$2"; then
 		echo "SKIP $reason" >"$logs/result"
 	else
-		[[ ! $most || $most -ge $limit ]] || limit=$((most > 60 ? most : 60))
+		[[ ! $most || $most -ge $limit ]] || limit=$most
 		[[ ${KEEP-} ]] && limit=86400
 		echo "FAIL killed before its end" >"$logs/result"
 		# A session of its own, or a Ctrl-C would reach the inside before our trap; and
@@ -877,17 +877,17 @@ stopped_by_qemu() {
 	[[ $(field status "$(qmp "$1" '{"execute":"query-migrate"}')") =~ ^(completed|pre-switchover)$ ]]
 }
 
-# turn_round: another QEMU on node1, with its way to the guest as a CNI makes it, to go back to.
+# turn_round: another QEMU on node1, to go back to.
 turn_round() {
-	local tap ips ip
 	guest_quit node1
-	guest node1 -incoming defer
-	wait_for 60 qmp node1 '{"execute":"query-status"}'
-	while read -r tap _ ips; do
-		for ip in $ips; do
-			echo "route replace $ip dev $tap"
-		done
-	done <<<"$(cards_of node1)" | ip_batch node1
+	awaits_guest node1
+}
+
+# awaits_guest NODE [URI]: a QEMU there, with its way to the guest as a CNI makes it.
+awaits_guest() {
+	guest "$1" -incoming "${2:-defer}"
+	wait_for 60 qmp "$1" '{"execute":"query-status"}'
+	way_to_guest "$1"
 }
 
 # What was salvaged, and that only where the kernel has vhost-net a guest could be fed by it.
@@ -1227,8 +1227,13 @@ one_migration() {
 
 # amid_traffic COMMAND... [-- OPTION...]: COMMAND moves the guest from node1 to node2.
 amid_traffic() {
-	local BEFORE AFTER
-	split "$@"
+	leg_amid_traffic node1 node2 "$@"
+}
+
+# leg_amid_traffic FROM TO COMMAND... [-- OPTION...]: the same from wherever the guest is.
+leg_amid_traffic() {
+	local from=$1 to=$2 BEFORE AFTER
+	split "${@:3}"
 	before
 	traffic "${AFTER[@]}"
 	sleep 1
@@ -1236,10 +1241,21 @@ amid_traffic() {
 	"${BEFORE[@]}"
 	sleep 1
 	traffic_ends
-	runs_on node2
-	status_is node1 postmigrate
-	unchanged node1 "$ROUTE_TO_TAP|$LEARNED"
-	unchanged node2 "$LEARNED"
+	moved "$from" "$to"
+}
+
+# moved FROM TO: the guest runs on TO, and both nodes are as they were.
+moved() {
+	runs_on "$2"
+	status_is "$1" postmigrate
+	unchanged "$1" "$ROUTE_TO_TAP|$LEARNED"
+	unchanged "$2" "$LEARNED"
+}
+
+# one_leg FROM TO [FLAG...]: as one_migration, from wherever the guest is, and nothing is lost.
+one_leg() {
+	leg_amid_traffic "$1" "$2" migrate "$@"
+	nothing_lost
 }
 LEARNED='^$'	# what the network itself changes on the nodes when the guest has moved
 ROUTE_TO_TAP="^< .*(10\.244\.|fd00:244:)[^ ]* (dev (tap|cali)|via)"
@@ -1299,26 +1315,4 @@ recovered_source() {
 	unchanged node1
 	[[ $(limits node1) = "$LIMITS" ]] ||
 		fail "QEMU's max-bandwidth and downtime-limit are $(limits node1), were $LIMITS"
-}
-
-# one_leg FROM TO [FLAG...]: as one_migration, from wherever the guest is, and nothing is lost.
-one_leg() {
-	local from=$1 to=$2
-	before
-	traffic
-	sleep 1
-	phase
-	migrate "$@"
-	sleep 1
-	traffic_ends
-	nothing_lost
-	moved "$from" "$to"
-}
-
-# moved FROM TO: the guest runs on TO, and both nodes are as they were.
-moved() {
-	runs_on "$2"
-	status_is "$1" postmigrate
-	unchanged "$1" "$ROUTE_TO_TAP|$LEARNED"
-	unchanged "$2" "$LEARNED"
 }

@@ -86,10 +86,7 @@ affordable() {
 # what came in the wrong order and what katamaran says to the file said.
 leg() {
 	local name out drops
-	guest "$3" -incoming defer
-	wait_for 60 qmp "$3" '{"execute":"query-status"}'
-	# What the CNI does for a new sandbox: a migration may have taken the route away.
-	printf 'route replace %s dev tap0\n' $ADDRESSES | ip_batch "$3"
+	awaits_guest "$3"
 	before
 	starts "$1"
 	sleep 2

@@ -7,10 +7,7 @@ needs="ipip ip_gre sch_plug" wants=katamaran places='host uml' alone=1
 scenario() {
 	two_guests
 	leg node1 node2 ipip
-	guest_quit node1
-	guest node1 -incoming defer
-	wait_for 60 qmp node1 '{"execute":"query-status"}'
-	ip_batch node1 <<<"route replace $GUEST_IP dev tap0"
+	turn_round
 	leg node2 node1 gre
 }
 

@@ -26,8 +26,7 @@ scenario() {
 	on node2 mount -t tmpfs -o size=6M small /run/small
 	on node2 truncate -s 16M /run/small/disk
 	on node2 ln -sf /run/small/disk "$(image 0)"
-	guest node2 -incoming defer
-	wait_for 60 qmp node2 '{"execute":"query-status"}'
+	awaits_guest node2
 	fails_within 30
 	(($(on node2 stat -c %b /run/small/disk) > 0)) || fail "nothing was copied"
 	last_write node1

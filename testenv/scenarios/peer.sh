@@ -19,10 +19,7 @@ scenario() {
 # Back again.  The source is killed when the guest has moved, in the moment before its journal
 # says so, and its QEMU too: only the other end knows.
 asks_the_other_end() {
-	guest_quit node1
-	guest node1 -incoming defer
-	way_to_guest node1
-	wait_for 60 qmp node1 '{"execute":"query-status"}'
+	turn_round
 	# shellcheck disable=SC2016	# as above
 	begin_by_command node2 node1 nsenter -t "$(on node1 eval 'echo $$')" -n -m --
 	wait_for 60 on node2 logged kata-source 'The guest runs on' ||

@@ -37,8 +37,7 @@ begins() {
 # amid_copy: to a new QEMU on node2; what a migration has failed for is lost, or has ended itself.
 amid_copy() {
 	[[ ! ${QEMU[node2]-} ]] || on node2 ended "${QEMU[node2]}" || guest_quit node2
-	guest node2 -incoming defer
-	wait_for 60 qmp node2 '{"execute":"query-status"}'
+	awaits_guest node2
 	begins
 	destination node2
 	source_end node1 node2

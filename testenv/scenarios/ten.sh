@@ -17,10 +17,7 @@ scenario() {
 		# Every third QEMU listens already; each cutover meets both kinds.
 		incoming=defer
 		((leg % 3 != 2)) || incoming=tcp:${NODE_IP[$to]}:4444
-		guest "$to" -incoming "$incoming"
-		wait_for 60 qmp "$to" '{"execute":"query-status"}'
-		# What the CNI does for a new sandbox: a migration may have taken the route away.
-		ip_batch "$to" <<<"route replace $GUEST_IP/32 dev tap0"
+		awaits_guest "$to" "$incoming"
 		conf "$to" cutover="$cutover"
 		fact note "$leg legs of 10 without loss, the next from $from, $cutover, $incoming"
 		one_leg "$from" "$to"

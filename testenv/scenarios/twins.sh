@@ -115,9 +115,7 @@ fails() {
 
 # prepared NODE: for the guest to come, with traffic under way.
 prepared() {
-	guest "$1" -incoming defer
-	wait_for 60 qmp "$1" '{"execute":"query-status"}'
-	ip_batch "$1" <<<"route replace $GUEST_IP/32 dev tap0"
+	awaits_guest "$1"
 	before
 	traffic -p udp -r 100 -s 1472 -D
 	sleep 1
