@@ -45,11 +45,19 @@ dest_end() {
 		--plugin-dir "$plugins" --run-dir "$work/run" -v "$@" >"$work/out" 2>"$work/err" || code=$?
 }
 
-# interrupt_after FILE: SIGINT to the next end, when its monitor has made the file.
-interrupt_after() {
+# signal_end SIGNAL: to the end that runs, once.  `timeout` would pass it on a second time, and
+# the child by which a sanitizer looks for leaks would die of it: its parent waits for ever.
+signal_end() {
+	pkill "-$1" -o -f -- "^$katamaran .*-qmp $work/q -dest-ip" || true
+}
+
+# signal_after FILE [SIGNAL [SECONDS]]: to the next end, so long after its monitor has made the
+# file; SIGINT.
+signal_after() {
 	(
 		while [[ ! -e $1 ]]; do sleep 0.01; done
-		pkill -INT -f -- "-qmp $work/q -dest-ip" || true
+		sleep "${3-0}"
+		signal_end "${2-INT}"
 	) &
 }
 
@@ -178,11 +186,7 @@ $COPYING
 on migrate touch $work/told; hold
 on migrate_cancel reply; event MIGRATION {\"status\":\"cancelled\"}
 serve"
-(
-	while [[ ! -e $work/told ]]; do sleep 0.01; done
-	sleep 0.1
-	pkill -INT -f -- "-qmp $work/q -dest-ip" || true
-) &
+signal_after "$work/told" INT 0.1
 source_end
 verdict "a signal before QEMU has answered to migrate" 130 '<migrate_cancel' \
 	'The guest runs on the source, as before.'
@@ -298,8 +302,8 @@ on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/told3
 once migrate_cancel touch $work/cancelled3; sleep 300; reply; event MIGRATION {\"status\":\"cancelled\"}
 on migrate_cancel error GenericError once_is_enough
 serve"
-interrupt_after "$work/told3"
-interrupt_after "$work/cancelled3"
+signal_after "$work/told3"
+signal_after "$work/cancelled3"
 source_end
 verdict "a second signal while the cancel is on its way" 130 \
 	'The guest runs on the source, as before.' '!once_is_enough'
@@ -311,12 +315,8 @@ $COPYING
 on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/told
 on migrate_cancel touch $work/cancelled; reply; default query-migrate {\"status\":\"cancelled\"}; deaf 7000
 serve"
-	interrupt_after "$work/told"
-	(
-		while [[ ! -e $work/cancelled ]]; do sleep 0.01; done
-		sleep 6
-		pkill -INT -f -- "-qmp $work/q -dest-ip" || true
-	) &
+	signal_after "$work/told"
+	signal_after "$work/cancelled" INT 6
 	source_end
 	verdict "a second signal while QEMU is asked how the cancel ended" 130 \
 		'The guest runs on the source, as before.'
@@ -497,7 +497,7 @@ switches='once migrate-set-parameters {"downtime-limit":1} default query-status 
 signal_at_the_gate() {
 	(
 		while [[ ! -e $work/open ]]; do sleep 0.01; done
-		pkill -TERM -f -- "-qmp $work/q -dest-ip" || true
+		signal_end TERM
 		touch "$work/open.said"
 	) &
 	source_end
@@ -674,11 +674,7 @@ $COPYING
 on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/active
 on migrate_cancel reply; event MIGRATION {\"status\":\"cancelling\"}; sleep 50; event MIGRATION {\"status\":\"cancelled\"}
 serve"
-(
-	while [[ ! -e $work/active ]]; do sleep 0.01; done
-	sleep 0.2
-	pkill -INT -f -- "-qmp $work/q -dest-ip" || true
-) &
+signal_after "$work/active" INT 0.2
 source_end
 verdict "a signal cancels, and the guest is seen running" 130 'stopped by a signal (Interrupt)' \
 	'The guest runs on the source, as before.' '<migrate_cancel'
@@ -688,11 +684,7 @@ $COPYING
 on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/active2
 on migrate_cancel reply; default query-migrate {\"status\":\"cancelling\"}
 serve"
-(
-	while [[ ! -e $work/active2 ]]; do sleep 0.01; done
-	sleep 0.2
-	pkill -TERM -f -- "-qmp $work/q -dest-ip" || true
-) &
+signal_after "$work/active2" TERM 0.2
 source_end
 verdict "a cancel that does not end needs a human" 3 'does not end the migration'
 
@@ -720,7 +712,7 @@ $COPYING
 on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/late1
 on migrate_cancel reply; event STOP; sleep 20; event MIGRATION {\"status\":\"completed\"}
 serve"
-interrupt_after "$work/late1"
+signal_after "$work/late1"
 source_end -summary "$work/summary"
 verdict "a migration that is complete before it is cancelled" 0 'complete before it could be cancelled' \
 	'ms when its traffic was redirected' 'Switchover: STOP to redirect' 'STOP to completed' \
@@ -733,7 +725,7 @@ $COPYING
 on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/late2
 on migrate_cancel reply; event MIGRATION {\"status\":\"completed\"}
 serve"
-interrupt_after "$work/late2"
+signal_after "$work/late2"
 source_end
 verdict "and nobody has seen its STOP" 0 'complete before it could be cancelled' 'STOP not seen'
 
@@ -799,7 +791,7 @@ $COPYING
 on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/late3
 on migrate_cancel reply; event SHUTDOWN {\"guest\":true,\"reason\":\"guest-shutdown\"}; close
 serve"
-interrupt_after "$work/late3"
+signal_after "$work/late3"
 source_end
 verdict "a guest that shuts down while it is cancelled" 1 'katamaran: the guest has shut itself down' \
 	'!runs nowhere'
@@ -907,7 +899,7 @@ on cont touch $work/continued; await $work/signalled; reply; event RESUME
 serve"
 (
 	while [[ ! -e $work/continued ]]; do sleep 0.01; done
-	pkill -INT -f -- "-qmp $work/q -dest-ip" || true
+	signal_end INT
 	sleep 0.2
 	touch "$work/signalled"
 ) &
