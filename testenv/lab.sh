@@ -21,7 +21,7 @@ usage() {
 		Everything is kept below KATAMARAN_LAB (/var/tmp/katamaran-lab); KATAMARAN=PREFIX takes
 		an installed katamaran instead of building this one, KATAMARAN_FAULTY=DIR what was built
 		with --enable-fault-injection and installed in DIR/prefix.  With --all and --core nothing
-		is begun after ENOUGH_S (3600) seconds.
+		is begun after ENOUGH_S (3600) seconds, and all has ended 18 minutes later.
 	END
 }
 
@@ -87,9 +87,10 @@ outran() {
 
 TRIES=2
 # Who runs the lab waits for its end: after so long nothing is tried again, and with --all
-# or --core nothing else is begun.  What is under way is given eight minutes.
-ENOUGH_S=${ENOUGH_S:-3600}
-LATEST_S=$((ENOUGH_S + 480))
+# or --core nothing else is begun.  What has failed is given ten minutes more, and what is
+# under way then another eight.
+ENOUGH_S=${ENOUGH_S:-3600} AGAIN_S=600
+LATEST_S=$((ENOUGH_S + AGAIN_S + 480))
 
 # one NAME: runs it, says how it went, and leaves its verdict for the sum.  A fault of the lab
 # is no result: it is run again while there is time, and left out with the reason if it stays.
@@ -157,15 +158,15 @@ last_words() {
 # passes only if it does so then; should more than one in eight fail, it is not the machine's
 # mood.
 second_tries() {
-	local name dir failures=()
+	local name dir failures=() ENOUGH_S=$((ENOUGH_S + AGAIN_S))
 	for name in "${names[@]}"; do
 		[[ $(verdict_of "$name") != FAIL ]] || failures+=("$name")
 	done
 	((${#failures[@]} && ${#failures[@]} <= 1 + ${#names[@]} / 8)) || return 0
-	echo "Once more, alone: ${failures[*]}"
 	mkdir -p "$logs/first"
 	for name in "${failures[@]}"; do
 		((SECONDS < ENOUGH_S)) || return 0
+		echo "Once more, alone: $name"
 		# Out of the way with all of them: one() reads what its own tries have left.
 		for dir in "$logs/$name" "$logs/$name"-try*; do
 			[[ ! -d $dir ]] || mv "$dir" "$logs/first"
@@ -182,17 +183,18 @@ beside() (
 )
 
 # Those that want the machine for themselves come last.  Of the others those that may take longest
-# come first, so that none of them is left to run at the end; of those the shortest do, since they
-# are the ones that are not begun when there is no time left.  Two kernels keep two processors
-# busy: beside another scenario they take more than twice as long, and QEMU answers too late.
+# come first, so that none of them is left to run at the end; of those the shortest do, since the
+# last are not begun when there is no time left, and those with alone=2 are to be the last.  Two
+# kernels keep two processors busy: beside another scenario they take more than twice as long, and
+# QEMU answers too late.
 queue() {
 	local name
 	for name in "${names[@]}"; do
 		load "$name"
 		choose_place "$wanted_place" || place=''
-		[[ $place != uml2 ]] || alone=1
+		[[ $place != uml2 ]] || alone=${alone:-1}
 		if ((alone)); then
-			echo "1 $limit $name"
+			echo "$alone $limit $name"
 		else
 			echo "0 -$limit $name"
 		fi

@@ -952,7 +952,8 @@ runs_on() {
 	status=$(qmp "$node" '{"execute":"query-status"}')
 	[[ $(field status "$status") = running ]] || fail "the guest on $node is $(field status "$status")"
 	read -r _ last _ _ <<<"$(heartbeat "$node")"
-	wait_for 30 beats_after "$node" "$last" || fail "the guest on $node stands still"
+	# Half a line was on its way with the guest: there may be no whole one yet.
+	wait_for 30 beats_after "$node" "${last:-0}" || fail "the guest on $node stands still"
 	read -r first last boot _ <<<"$(heartbeat "$node")"
 	[[ $boot = "${BOOT[x${1#node?}]}" ]] ||
 		fail "another guest runs on $node: boot id $boot, not ${BOOT[x${1#node?}]}"

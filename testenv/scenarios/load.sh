@@ -6,7 +6,7 @@
 # shellcheck source=testenv/loads.sh
 . "$HERE/loads.sh"
 column "${COLUMN:-ipip}"
-alone=1
+alone=2
 
 judged() {
 	[[ ! ${COLUMN-} ]] || return 0

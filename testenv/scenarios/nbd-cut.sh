@@ -4,7 +4,7 @@
 #
 # Before that the disks are to be in step earlier than the destination can write them.
 
-needs="ipip sch_plug" wants=katamaran places='host uml'
+needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
 storage='plugin = "nbd"; address = "192.168.50.12";'
 # shellcheck source=testenv/disks.sh
 . "$HERE/disks.sh"
@@ -29,7 +29,7 @@ file.file.driver=file,file.file.filename=$(image 0)" -device virtio-blk-device,d
 	guest_up node1
 	wait_for 60 qmp node2 '{"execute":"query-status"}'
 	disk_guests_up
-	conf node2
+	conf node2 cutover=nftables
 	before
 	LIMITS=$(limits node1)
 	traffic

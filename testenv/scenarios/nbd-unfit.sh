@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the destination's disk is too small, then full amid the copy: exit 1, the guest stays as it was
 
-needs="ipip sch_plug" wants=katamaran places='host uml'
+needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
 storage='plugin = "nbd"; address = "192.168.50.12";'
 # shellcheck source=testenv/disks.sh
 . "$HERE/disks.sh"
@@ -11,7 +11,7 @@ scenario() {
 	local_disks 1 16 8
 	disk_guests
 	LIMITS=$(limits node1)
-	conf node2
+	conf node2 cutover=nftables
 	fails_within 5
 	[[ $(on node2 stat -c %b "$(image 0)") = 0 ]] || fail "something was copied"
 	# While the guest stands still: the second copy is not to hide what the first has lost.

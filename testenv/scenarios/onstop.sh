@@ -5,7 +5,7 @@
 # shellcheck source=testenv/loads.sh
 . "$HERE/loads.sh"
 column onstop
-alone=1 guest_may_drop=1
+alone=2 guest_may_drop=1
 
 judged() {
 	local lost=$((R[lost_there] - R[drops_there]))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # QEMU is faster than katamaran: what the tap holds is salvaged, over IPv6, or is lost
 
-needs="ip6_tunnel sch_plug" wants=katamaran places='host uml2 uml' underlay=6
+needs="ip6_tunnel sch_plug" wants=katamaran places='host uml2 uml' underlay=6 alone=2
 
 leg() {
 	conf "$2" "more=${3-}"

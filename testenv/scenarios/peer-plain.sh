@@ -6,7 +6,7 @@
 # socket, and the tap by `netns`.  A tunnel would end in the namespace in which it began, so the
 # redirect is a route here, as in the scenario `script`: nothing counts, and nothing is proven.
 
-needs="ipip sch_plug" wants=katamaran places='host uml'
+needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
 
 site_script() {
 	cat <<-'END'
@@ -63,7 +63,7 @@ back() {
 	there=$(proc_of node1)
 	GIVEN[node1]="-qmp $there/root$(socket_of node1)"
 	on node2 ip netns attach node1 "${there#/proc/}"
-	settings=(hold_s=1)
+	settings=(cutover=nftables hold_s=1)
 	before
 	traffic
 	sleep 1

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # a qcow2 that both nodes see, written all the time: no write is missing, the image is whole
 
-needs="ipip sch_plug" spare=1 wants=katamaran places='host uml'
+needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+settings=(cutover=nftables)
 storage='plugin = "shared";'
 # shellcheck source=testenv/disks.sh
 . "$HERE/disks.sh"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the destination's kernel drops what has come through the tunnel: the verdict is their number
 
-needs="ipip sch_plug" wants=katamaran places='uml2'
+needs="ipip sch_plug" wants=katamaran places='uml2' alone=2
 
 fetch() { fetch_sshd; }
 

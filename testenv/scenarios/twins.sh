@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # one protection off at a time, to and fro: the verdict is no proof, and says what probe counts
 
-needs="ipip sch_plug sch_fq_codel" wants=katamaran places='host uml' alone=1
+needs="ipip sch_plug sch_fq_codel" wants=katamaran places='host uml' alone=2
 limit=600 stop_ms=3000
 
 # A long blackout, so that much has to be held.
