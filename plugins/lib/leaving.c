@@ -74,7 +74,8 @@ static int keep_route(const struct nlmsghdr *nlh, void *data)
 	struct kat_kept_route *kept;
 
 	oif = kat_attr(nlh, sizeof(struct rtmsg), RTA_OIF, sizeof(uint32_t));
-	if (!oif || (int)mnl_attr_get_u32(oif) != keeper->oif)
+	if (!oif || (int)mnl_attr_get_u32(oif) != keeper->oif ||
+	    nlh->nlmsg_len > KAT_KEPT_BYTES)
 		return MNL_CB_OK;
 	kept = malloc(sizeof(*kept) + nlh->nlmsg_len);
 	if (!kept)
@@ -84,6 +85,25 @@ static int keep_route(const struct nlmsghdr *nlh, void *data)
 	kept->next = keeper->leaving->kept;
 	keeper->leaving->kept = kept;
 	return MNL_CB_OK;
+}
+
+/* As the kernel told them: a guest that comes back needs what was deleted by then. */
+static int announce_routes(struct katamaran_ctx *ctx, const struct kat_leaving *l,
+			   const struct kat_guest_ip *ip, const struct kat_link *tap)
+{
+	for (const struct kat_kept_route *kept = l->kept; kept; kept = kept->next) {
+		const uint8_t *bytes = (const uint8_t *)&kept->header;
+		char hex[2 * KAT_KEPT_BYTES + 1];
+
+		if (strcmp(kept->text, ip->text) != 0)
+			continue;
+		for (size_t i = 0; i < kept->header.nlmsg_len; i++)
+			sprintf(hex + 2 * i, "%02x", bytes[i]);
+		if (katamaran_journal(ctx, "kept %s %d %s %s", ip->text, tap->index,
+				      tap->name, hex) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int kat_leaving_look(struct katamaran_ctx *ctx, struct kat_leaving *l, struct kat_nl *nl,
@@ -117,7 +137,7 @@ int kat_leaving_look(struct katamaran_ctx *ctx, struct kat_leaving *l, struct ka
 	    0)
 		return kat_redirect_fail(ctx, nl, ip->text,
 					 "read the routes to the guest");
-	return 0;
+	return announce_routes(ctx, l, ip, tap);
 }
 
 /* 0, or -1 with errno. */

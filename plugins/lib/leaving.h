@@ -11,6 +11,9 @@
 
 #include "plugins/lib/salvage.h"
 
+/* The longest message of a route that is kept, the kernel's are of 60 to 120 bytes. */
+#define KAT_KEPT_BYTES 512
+
 /* What the ring of a tap has dropped; opaque. */
 struct kat_ring;
 

@@ -232,6 +232,48 @@ static int undo_leave(struct undo *u)
 	return kat_leaving_recover(u->ctx, u->nl, &ip, index);
 }
 
+static bool parse_message(const char *hex, union kat_nl_message *m)
+{
+	size_t n = strlen(hex) / 2;
+
+	if (n < NLMSG_LENGTH(sizeof(struct rtmsg)) || n > KAT_KEPT_BYTES)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (sscanf(hex + 2 * i, "%2hhx", (uint8_t *)&m->header + i) != 1)
+			return false;
+	return m->header.nlmsg_len == n && m->header.nlmsg_type == RTM_NEWROUTE;
+}
+
+/* A route to the tap, which may have been deleted when the guest had gone. */
+static int undo_kept(struct undo *u)
+{
+	char address[WORD_BYTES], name[WORD_BYTES], hex[2 * KAT_KEPT_BYTES + 2];
+	union kat_nl_message m;
+	struct rtmsg *route;
+	struct kat_link link;
+	int index, r;
+
+	if (sscanf(u->record, "kept %127s %d %127s %1025s", address, &index, name, hex) !=
+		    4 ||
+	    !parse_message(hex, &m))
+		return broken(u);
+	if (u->outcome == KATAMARAN_DONE)
+		return 0;
+	r = find_device(u, index, name, &link);
+	if (r <= 0)
+		return r;
+	/* Not beside one that somebody has made since. */
+	m.header.nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	route = mnl_nlmsg_get_payload(&m.header);
+	/* Not what the kernel alone may say of it: that the device is down. */
+	route->rtm_flags &= RTNH_F_ONLINK;
+	if (kat_nl_talk(u->nl, &m.header, NULL, NULL, katamaran_deadline_ns(u->ctx)) <
+		    0 &&
+	    errno != EEXIST)
+		return fail(u, address, "put the route to its tap back");
+	return 0;
+}
+
 /* ---- what holds packets ---- */
 
 static bool parse_queue(const char *text, struct kat_qdisc *queue)
@@ -422,7 +464,8 @@ int kat_redirect_recover(struct katamaran_ctx *ctx, const char *record, int outc
 	} kinds[] = {
 		{"tunnel ", true, undo_tunnel},	    {"rpfilter ", true, undo_rpfilter},
 		{"redirect ", true, undo_redirect}, {"leave ", true, undo_leave},
-		{"hold ", false, undo_hold},	    {"pin ", false, undo_pin},
+		{"kept ", true, undo_kept},	    {"hold ", false, undo_hold},
+		{"pin ", false, undo_pin},
 	};
 	struct undo u = {.ctx = ctx, .outcome = outcome, .record = record};
 	int ret = -1;

@@ -133,6 +133,30 @@ snapshot >before
 undone "not where it stays" source failed "$record"
 ip route del 10.0.0.5 dev tap1
 
+# kept ADDRESS: the record of the one route to it, as the kernel tells it.
+kept() {
+	local family=-4
+	[[ $1 != *:* ]] || family=-6
+	printf 'kept %s %s tap1 ' "$1" "$(index tap1)"
+	# Behind the four bytes by which ip knows its own.
+	ip "$family" route save exact "$1" dev tap1 | tail -c +5 | od -An -v -tx1 | tr -d ' \n'
+}
+
+echo 1 >/proc/sys/net/ipv6/conf/tap1/addr_gen_mode # none
+echo 0 >/proc/sys/net/ipv6/conf/tap1/disable_ipv6
+for address in 10.0.0.5 fd00:1::5; do
+	ip route add $address dev tap1 metric 7
+	snapshot >before
+	record=$(kept $address)
+	ip route del $address dev tap1
+	changed
+	undone "a route to the tap of a guest that comes back" source failed "$record"
+	ip route del $address dev tap1
+	snapshot >before
+	undone "not of one that has left" source "done" "$record"
+done
+recover source failed "${record%????}" && complain "a torn route is taken"
+
 echo '# neighbours'
 queue=$(</proc/sys/net/ipv4/neigh/tap1/unres_qlen_bytes)
 snapshot >before
