@@ -264,9 +264,10 @@ static int source_ask(struct recovery *r, const char *why, struct kat_error **er
 
 /*
  * QEMU lets its guest go on where it did not hear that all of it has arrived: it may
- * run there, too.  -1 where it does, and then it was stopped here.
+ * run there, too.  -1 where it does, and then it was stopped here.  `doubt`,
+ * malloc'ed, is what the other end says where that does not tell.
  */
-static int source_alone(struct recovery *r, struct kat_error **err)
+static int source_alone(struct recovery *r, char **doubt, struct kat_error **err)
 {
 	static const char *const late[] = {"redirected", "stopped", "cancelling", NULL};
 	static const char *const here[] = {"running", "paused", NULL};
@@ -278,6 +279,10 @@ static int source_alone(struct recovery *r, struct kat_error **err)
 		return 0;
 	other = ask_other(r, &told);
 	kat_log(KAT_INFO, "The destination: %s.", told);
+	if (other == KAT_OTHER_UNKNOWN) {
+		*doubt = told;
+		told = NULL;
+	}
 	if (other != KAT_OTHER_HAS_IT)
 		return 0;
 	if (!strcmp(r->state, "running") &&
@@ -290,6 +295,27 @@ static int source_alone(struct recovery *r, struct kat_error **err)
 		"here; it is stopped here, so that it does not run twice: end this QEMU "
 		"(%s) and run katamaran --recover %s again",
 		told, how_to(r, "quit"), r->past.id);
+}
+
+/* It runs here, and nothing is left here to be put back: where it runs it stays. */
+static int source_stays_alone(struct recovery *r, struct kat_error **err)
+{
+	cleanup_free char *doubt = NULL;
+
+	if (source_alone(r, &doubt, err) < 0 ||
+	    undo(r, KATAMARAN_CUTOVER, KATAMARAN_FAILED, err) < 0 ||
+	    source_stays(r, err) < 0)
+		return -1;
+	if (!doubt)
+		return 0;
+	errno = 0;
+	return kat_error_set(
+		err, KAT_EXIT_HUMAN,
+		"all of the guest may have been sent: it runs here, and may run on %s, "
+		"too (%s). Ask query-status of its QEMU there: if it is \"running\", end "
+		"one of the two; then run katamaran --recover %s --confirm-other-stopped",
+		r->past.config.dest_ip ? r->past.config.dest_ip : "the destination",
+		doubt, r->past.id);
 }
 
 static int source_cancel(struct recovery *r, struct kat_error **err)
@@ -348,10 +374,7 @@ static int source_once(struct recovery *r, struct kat_error **err)
 	if (is(r->status, over)) {
 		if (!strcmp(r->state, "postmigrate"))
 			return source_ask(r, "the migration has failed at its end", err);
-		if (source_alone(r, err) < 0 ||
-		    undo(r, KATAMARAN_CUTOVER, KATAMARAN_FAILED, err) < 0)
-			return -1;
-		return source_stays(r, err);
+		return source_stays_alone(r, err);
 	}
 	if (held && strcmp(r->status, "pre-switchover"))
 		return source_finishing(r, err);
