@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <json-c/json.h>
@@ -32,12 +31,12 @@
 static bool put_node(char *text, size_t size)
 {
 	cleanup_fclose FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-	struct stat st;
+	uint64_t namespace = kat_pid_namespace();
 	char boot[64];
 
-	if (!f || fscanf(f, "%63s", boot) != 1 || stat("/proc/self/ns/pid", &st) < 0)
+	if (!f || fscanf(f, "%63s", boot) != 1 || !namespace)
 		return false;
-	snprintf(text, size, "%s:%ju:", boot, (uintmax_t)st.st_ino);
+	snprintf(text, size, "%s:%" PRIu64 ":", boot, namespace);
 	return true;
 }
 

@@ -120,6 +120,7 @@ struct json_object *kat_past_first_line(const struct kat_migration *m)
 	put_string(line, "id", m->id);
 	put_int(line, "pid", getpid());
 	put_int(line, "start", (int64_t)kat_process_start(getpid()));
+	put_int(line, "pid_namespace", (int64_t)kat_pid_namespace());
 	put_int(line, "began", time(NULL));
 	put_string(line, "vm_name", m->vm_name);
 	put_string(line, "vm_uuid", m->vm_uuid);
@@ -230,6 +231,7 @@ static int take_first_line(struct kat_past *past, struct json_object *line,
 			   struct kat_error **err)
 {
 	int64_t format = kat_json_int(line, "katamaran", 0);
+	uint64_t namespace;
 	const char *id = kat_json_string(line, "id");
 
 	errno = 0;
@@ -249,11 +251,16 @@ static int take_first_line(struct kat_past *past, struct json_object *line,
 	past->start = (uint64_t)kat_json_int(line, "start", 0);
 	past->qemu_pid = (pid_t)kat_json_int(line, "qemu_pid", 0);
 	past->qemu_start = (uint64_t)kat_json_int(line, "qemu_start", 0);
+	namespace = (uint64_t)kat_json_int(line, "pid_namespace", 0);
+	/* By that number there is another process here, or none. */
+	if (namespace && namespace != kat_pid_namespace())
+		past->qemu_pid = past->pid = 0;
 	past->began_s = kat_json_int(line, "began", 0);
 	past->vm_name = take_string(line, "vm_name");
 	past->vm_uuid = take_string(line, "vm_uuid");
 	take_config(&past->config, line, past->name);
-	past->config.qemu_pid = (pid_t)kat_json_int(line, "qemu_told", 0);
+	if (past->qemu_pid)
+		past->config.qemu_pid = (pid_t)kat_json_int(line, "qemu_told", 0);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "util.h"
 
@@ -39,4 +40,11 @@ void *kat_grow(void *array, size_t count, size_t size)
 		abort();
 	memset((char *)array + (count - 1) * size, 0, size);
 	return array;
+}
+
+uint64_t kat_pid_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) < 0 ? 0 : st.st_ino;
 }

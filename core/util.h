@@ -66,4 +66,7 @@ static inline int64_t kat_deadline_ms(int64_t ms)
 	return kat_now_ns() + ms * KAT_NS_PER_MS;
 }
 
+/* The inode of this process's pid namespace, which pids are told in; 0: not known. */
+uint64_t kat_pid_namespace(void);
+
 #endif /* KAT_UTIL_H */

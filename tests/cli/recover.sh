@@ -320,6 +320,17 @@ other_ends
 killed_pair "$(guest running)
 $(migration failed)" ""
 echo '{"phase":"stopped"}' >>"$run/$id.journal"
+end_other
+do_it --recover "$id"
+see "a guest that QEMU let go on here, and perhaps there" 3 'The guest runs here' \
+	'may run on 192.0.2.1, too' 'its QEMU still waits for the guest' '!<stop' journal
+do_it --recover "$id" --confirm-other-stopped
+see "until somebody has seen that it does not" 0 'The guest runs here' '!<stop' '!journal'
+other_ends
+
+killed_pair "$(guest running)
+$(migration failed)" ""
+echo '{"phase":"stopped"}' >>"$run/$id.journal"
 other_ends
 do_it --recover "$id"
 verdict "a guest that QEMU let go on here alone" 0 'its QEMU has ended' 'The guest runs here' '!<stop' \
@@ -382,6 +393,12 @@ killed_source "on migrate_cancel reply; $(migration cancelled)"
 echo '{"plugin":"cutover-nosuch","step":7,"record":"x"}' >>"$run/$id.journal"
 do_it --recover "$id"
 verdict "what no plugin can undo keeps the journal" 1 'cutover-nosuch' journal
+
+# By its number QEMU seems to have ended, but numbers of elsewhere mean nothing here.
+killed_source "on migrate_cancel reply; $(migration cancelled)"
+sed -Ei '1s/"(pid_namespace|qemu_start)":[0-9]+/"\1":7/g' "$run/$id.journal"
+do_it --recover "$id"
+verdict "one of another pid namespace" 0 'The guest runs here' '<migrate_cancel' '!journal'
 
 killed_source "$(guest running)"
 sed -i '1s/"katamaran":1,/"katamaran":99,/' "$run/$id.journal"
