@@ -40,8 +40,9 @@ struct source {
 	bool outrun;	  /* it stopped the guest before the redirect */
 	bool no_redirect; /* it could not be made, or was taken back */
 	bool cancelled;
-	bool stopped_itself; /* the guest, or somebody else stopped it */
-	bool shut_down;	     /* the guest was, and its QEMU may end */
+	bool stopped_itself;   /* the guest, or somebody else stopped it */
+	bool shut_down;	       /* the guest was, and its QEMU may end */
+	char shut_down_by[96]; /* who did that, in words */
 	bool plain;	/* end->reason says where the guest is: there is nothing to ask */
 	bool completed; /* the other QEMU has all of the guest, as ours says */
 	bool resumed;	/* and lets it run, as the other end says */
@@ -81,6 +82,9 @@ enum source_state kat_source_machine(struct source *s, struct kat_error **why);
 enum source_state kat_source_lost(struct source *s, struct kat_error **why);
 enum source_state kat_source_cancel(struct source *s, struct kat_error **why);
 enum source_state kat_source_gone(struct source *s);
+
+/* QEMU tells by the event SHUTDOWN that its guest ends, and who wanted that. */
+void kat_source_shut_down(struct source *s, const struct kat_qmp_event *event);
 
 /*
  * Keeps the other end's last word, which counts if the guest is handed over

@@ -92,13 +92,27 @@ static bool is_shutdown(const struct kat_qmp_event *event, void *data)
 	return !strcmp(event->name, "SHUTDOWN");
 }
 
+void kat_source_shut_down(struct source *s, const struct kat_qmp_event *event)
+{
+	const char *reason = kat_json_string(event->data, "reason");
+
+	s->shut_down = true;
+	snprintf(s->shut_down_by, sizeof(s->shut_down_by), "%s (%.32s)",
+		 kat_json_bool(event->data, "guest", true)
+			 ? "the guest has shut itself down"
+			 : "QEMU was told to end, and the guest with it",
+		 reason ? reason : "QEMU does not say why");
+}
+
 /* Whether QEMU has said so, also where that came while an answer was waited for. */
 static bool was_shut_down(struct source *s)
 {
 	cleanup_event struct kat_qmp_event *event =
 		kat_qmp_take_match(s->end->migration.qmp, is_shutdown, NULL);
 
-	return s->shut_down || event;
+	if (event)
+		kat_source_shut_down(s, event);
+	return s->shut_down;
 }
 
 /*
@@ -120,7 +134,8 @@ enum source_state kat_source_gone(struct source *s)
 	}
 	s->plain = true;
 	if (was_shut_down(s)) { /* and QEMU with it: nobody has to look for the guest */
-		kat_error_set(&why, KAT_EXIT_FAILED, "the guest has shut itself down");
+		errno = 0;
+		kat_error_set(&why, KAT_EXIT_FAILED, "%s", s->shut_down_by);
 		kat_error_free(&s->end->reason);
 		kat_end_fail(s->end, &why);
 		return ENDED;

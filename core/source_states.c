@@ -335,8 +335,10 @@ static enum source_state copying_event(struct source *s,
 	if (!strcmp(event->name, "RESET"))
 		kat_log(KAT_INFO, "The guest starts anew; the migration goes on.");
 	if (!strcmp(event->name, "SHUTDOWN")) {
-		s->stopped_itself = s->shut_down = true;
-		kat_error_set(&why, KAT_EXIT_FAILED, "the guest has shut itself down");
+		kat_source_shut_down(s, event);
+		s->stopped_itself = true;
+		errno = 0;
+		kat_error_set(&why, KAT_EXIT_FAILED, "%s", s->shut_down_by);
 		return kat_source_cancel(s, &why);
 	}
 	if (status && !strcmp(status, "failed")) {

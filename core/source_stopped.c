@@ -309,8 +309,10 @@ static enum source_state cancelling_event(struct source *s,
 
 	if (!strcmp(event->name, "STOP") && !s->stop_ns)
 		s->stop_ns = kat_now_ns();
-	if (!strcmp(event->name, "SHUTDOWN"))
-		s->stopped_itself = s->shut_down = true;
+	if (!strcmp(event->name, "SHUTDOWN")) {
+		kat_source_shut_down(s, event);
+		s->stopped_itself = true;
+	}
 	if (!status)
 		return CANCELLING;
 	if (!strcmp(status, "cancelled") || !strcmp(status, "failed"))
