@@ -107,7 +107,7 @@ static enum kat_wake wait_for(struct kat_loop *loop, int fd, short events,
 		for (size_t i = 0; i < watches; i++)
 			fds[2 + i] = (struct pollfd){.fd = loop->watches[i].fd,
 						     .events = POLLIN};
-		if (!deaf && loop->signals != loop->signals_taken)
+		if (!deaf && (loop->signals != loop->signals_taken || loop->in_vain))
 			return KAT_WAKE_SIGNAL;
 		n = sleep_once(loop, fds, 2 + watches, deadline_ns);
 		/* What was said while we were busy, before silence is looked for. */

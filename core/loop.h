@@ -31,6 +31,7 @@ struct kat_loop {
 	unsigned int signals;	    /* how many arrived */
 	unsigned int signals_taken; /* how many somebody acted on */
 	bool deaf; /* signals wait until somebody listens again: what must be finished */
+	bool in_vain; /* what is waited for is of no use any more, and waits end */
 	struct kat_watch watches[KAT_LOOP_WATCHES];
 	size_t n_watches;
 	void (*tick)(void *data); /* NULL: none */
@@ -44,7 +45,7 @@ void kat_loop_close(struct kat_loop *loop);
 enum kat_wake {
 	KAT_WAKE_READY,	   /* the descriptor has something for `events` */
 	KAT_WAKE_DEADLINE, /* the deadline has passed */
-	KAT_WAKE_SIGNAL,   /* a signal waits that nobody has taken yet */
+	KAT_WAKE_SIGNAL,   /* a signal waits that nobody has taken yet; or in_vain */
 };
 
 /*

@@ -43,6 +43,7 @@ struct kat_peer {
 	struct lines log; /* the command's standard error */
 	int out;
 	pid_t pid; /* of the command; 0: we are the command */
+	bool needed;
 	bool gone;
 	char why[256];
 	int64_t heard_ns;
@@ -54,6 +55,7 @@ static void set_gone(struct kat_peer *peer, const char *why)
 	if (peer->gone)
 		return;
 	peer->gone = true;
+	peer->loop->in_vain |= peer->needed;
 	snprintf(peer->why, sizeof(peer->why), "%s", why);
 	kat_log(KAT_DEBUG, "peer: %s", why);
 }
@@ -81,6 +83,7 @@ static void take_message(struct kat_peer *peer, const char *line)
 	entry->json = json;
 	*peer->last = entry;
 	peer->last = &entry->next;
+	peer->loop->in_vain |= peer->needed && !strcmp(type, "failed");
 }
 
 static void log_line(struct kat_peer *peer, const char *line)
@@ -336,12 +339,25 @@ struct json_object *kat_peer_take(struct kat_peer *peer)
 	return take(peer, &peer->first);
 }
 
+/* Where it is in the queue, or the queue's end. */
+static struct queued **find_type(struct kat_peer *peer, const char *type)
+{
+	struct queued **at = &peer->first;
+
+	while (*at && strcmp(kat_json_string((*at)->json, "type"), type) != 0)
+		at = &(*at)->next;
+	return at;
+}
+
 static struct json_object *take_type(struct kat_peer *peer, const char *type)
 {
-	for (struct queued **at = &peer->first; *at; at = &(*at)->next)
-		if (!strcmp(kat_json_string((*at)->json, "type"), type))
-			return take(peer, at);
-	return NULL;
+	return take(peer, find_type(peer, type));
+}
+
+void kat_peer_needed(struct kat_peer *peer, bool needed)
+{
+	peer->needed = needed;
+	peer->loop->in_vain = needed && (peer->gone || *find_type(peer, "failed"));
 }
 
 static int said_failed(struct json_object *message, struct kat_error **err)
@@ -404,6 +420,12 @@ static void reap(struct kat_peer *peer, int64_t deadline_ns)
 
 		if (waitpid(peer->pid, &status, WNOHANG) != 0)
 			break;
+		if (kat_now_ns() >= deadline_ns && signal_number == SIGKILL) {
+			kat_log(KAT_WARNING,
+				"the peer command (process %d) does not die: left alone",
+				(int)peer->pid);
+			break;
+		}
 		if (kat_now_ns() >= deadline_ns) {
 			signal_number = signal_number ? SIGKILL : SIGTERM;
 			kat_log(KAT_WARNING, "the peer command does not end: sending %s",

@@ -57,6 +57,12 @@ int kat_peer_stdio(struct kat_peer **peer, struct kat_loop *loop, struct kat_err
  */
 bool kat_peer_send(struct kat_peer *peer, const char *type, struct json_object *members);
 
+/*
+ * While it is needed, that the other end fails or goes ends every wait of the loop as
+ * a signal does: what takes long is not finished for nobody.
+ */
+void kat_peer_needed(struct kat_peer *peer, bool needed);
+
 /* True once the other end has gone; why, in words.  Messages may still be queued. */
 bool kat_peer_gone(const struct kat_peer *peer);
 const char *kat_peer_why_gone(const struct kat_peer *peer);

@@ -342,6 +342,24 @@ static int prepare_peer(struct source *s, struct kat_error **err)
 	return 0;
 }
 
+/* Disks may take hours, and the other end may fail or go meanwhile. */
+static int pre_copy(struct kat_end *end, struct kat_error **err)
+{
+	int ret;
+
+	if (!end->peer)
+		return kat_hooks_pre_copy(&end->hooks, err);
+	kat_peer_needed(end->peer, true);
+	ret = kat_hooks_pre_copy(&end->hooks, err);
+	kat_peer_needed(end->peer, false);
+	if (ret == 0 || (*err)->exit_code != KAT_EXIT_SIGNAL ||
+	    end->loop.signals != end->loop.signals_taken)
+		return ret;
+	/* No signal: it has said why, or is not there any more to say so. */
+	kat_error_free(err);
+	return kat_peer_wait(end->peer, "resumed", 0, NULL, err);
+}
+
 /* The redirect has gone: the other end may clean up, and tells what it counted. */
 static void end_peer(struct source *s)
 {
@@ -402,8 +420,7 @@ int kat_source_run(struct kat_end *end, struct kat_error **err)
 		return -1;
 	end->port = end->config->port;
 	if (kat_hooks_open(&end->hooks, err) < 0 || prepare_peer(&s, err) < 0 ||
-	    kat_hooks_pre_copy(&end->hooks, err) < 0 ||
-	    (kat_ram_start(end, err) < 0 && !end->begun)) {
+	    pre_copy(end, err) < 0 || (kat_ram_start(end, err) < 0 && !end->begun)) {
 		/* Nothing was begun that QEMU would have to take back. */
 		end->loop.deaf = true;
 		kat_hooks_cleanup(&end->hooks, 0, KATAMARAN_FAILED);

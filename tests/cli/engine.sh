@@ -15,7 +15,7 @@ passed=0 failed=0
 umask 022
 plugins=$work/plugins
 mkdir "$plugins"
-install -m 644 "$built"/storage-none.so "$built"/announce-self.so "$plugins"
+install -m 644 "$built"/storage-{none,script}.so "$built"/announce-self.so "$plugins"
 
 RUNNING='default query-status {"status":"running","singlestep":false,"running":true}'
 # The first question comes before the migration, from the checks.
@@ -145,7 +145,8 @@ on migrate reply; event MIGRATION {\"status\":\"active\"}; sleep 100; event SHUT
 on migrate_cancel reply; event MIGRATION {\"status\":\"cancelled\"}
 serve"
 source_end
-verdict "a guest that shuts down is not moved" 1 'the guest has shut itself down' '<migrate_cancel'
+verdict "a guest that shuts down is not moved" 1 '<migrate_cancel' \
+	'the guest has shut itself down (guest-shutdown)'
 
 play "$RUNNING
 $COPYING
@@ -208,7 +209,10 @@ say facts ",\"facts\":$(cat "$0.facts" 2>/dev/null || echo '[]'),\"qemu\":{}"
 while read -r line; do
 	case $line in
 	*'"checked"'*) say findings ',"findings":[]' ;;
-	*'"prepare"'*) say ready ',"port":4444,"facts":[]' ;;
+	*'"prepare"'*)
+		say ready ',"port":4444,"facts":[]'
+		[[ ! -e $0.early ]] || { read -r file word <"$0.early" && until_now "$file" && tell "$word"; } &
+		;;
 	*'"hold"'*)
 		[[ -e $0.mute ]] || say holding
 		[[ ${1-} != /* ]] || touch "$1.held"
@@ -322,7 +326,33 @@ serve"
 		'The guest runs on the source, as before.'
 }
 
+# A disk's script would take a minute.
+other_end_goes_early() {
+	local word
+	printf '%s\n' '#!/bin/sh' "[ \$1 != pre_copy ] || { touch $work/prepares; sleep 60; }" >"$work/hook"
+	chmod 755 "$work/hook"
+	printf 'peer: { command = [ "%s" ]; };\nstorage: { plugin = "script"; path = "%s"; };\n' \
+		"$work/peer" "$work/hook" >"$work/early.conf"
+	for word in failed bye; do
+		rm -f "$work/prepares"
+		echo "$work/prepares $word" >"$work/peer.early"
+		play "$RUNNING
+serve"
+		began=${EPOCHREALTIME/./}
+		source_end -c "$work/early.conf"
+		if [[ $word = failed ]]; then
+			verdict "the other end fails while a disk is copied" 1 '!<migrate' \
+				'katamaran: the other end failed: it does not say why'
+		else
+			verdict "the other end goes while a disk is copied" 1 '!<migrate' \
+				'katamaran: the other end has closed the link'
+		fi
+		between 0 30
+	done
+}
+
 beside guest_that_does_not_run
+beside other_end_goes_early
 beside second_signal
 beside destination_that_does_not_say
 beside destination_alone_could_tell
@@ -789,11 +819,12 @@ verdict "a QEMU that ends with a guest that had stopped" 3 'runs nowhere' '!reas
 play "$RUNNING
 $COPYING
 on migrate reply; event MIGRATION {\"status\":\"active\"}; touch $work/late3
-on migrate_cancel reply; event SHUTDOWN {\"guest\":true,\"reason\":\"guest-shutdown\"}; close
+on migrate_cancel reply; event SHUTDOWN {\"guest\":false,\"reason\":\"host-qmp-quit\"}; close
 serve"
 signal_after "$work/late3"
 source_end
-verdict "a guest that shuts down while it is cancelled" 1 'katamaran: the guest has shut itself down' \
+verdict "a guest that is ended while it is cancelled" 1 \
+	'katamaran: QEMU was told to end, and the guest with it (host-qmp-quit)' \
 	'!runs nowhere'
 
 # The whole order `salvage`: no brake, QEMU stops when it likes, and goes on when it is told.
