@@ -54,3 +54,24 @@ const char *kat_mac_text(const uint8_t mac[6], char text[KAT_MAC_TEXT])
 		 mac[2], mac[3], mac[4], mac[5]);
 	return text;
 }
+
+void kat_hex_text(const void *bytes, size_t n, char *text)
+{
+	const uint8_t *from = bytes;
+
+	*text = '\0';
+	for (size_t i = 0; i < n; i++)
+		sprintf(text + 2 * i, "%02x", from[i]);
+}
+
+ssize_t kat_hex_parse(const char *text, void *bytes, size_t size)
+{
+	size_t n = strlen(text) / 2;
+	uint8_t *to = bytes;
+
+	if (strspn(text, "0123456789abcdef") != 2 * n || text[2 * n] || n > size)
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		sscanf(text + 2 * i, "%2hhx", &to[i]);
+	return (ssize_t)n;
+}

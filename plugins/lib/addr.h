@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* addr.h - addresses of IPv4, IPv6 and Ethernet, and their texts. */
+/* addr.h - addresses of IPv4, IPv6 and Ethernet, and bytes in general, as texts. */
 #ifndef KAT_ADDR_H
 #define KAT_ADDR_H
 
@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <netinet/in.h>
+#include <sys/types.h>
 
 /* An IPv4 or IPv6 address. */
 struct kat_addr {
@@ -30,5 +31,10 @@ const char *kat_addr_text(const struct kat_addr *addr, char *text);
 bool kat_mac_parse(const char *text, uint8_t mac[6]);
 /* Text form into `text`, which it returns. */
 const char *kat_mac_text(const uint8_t mac[6], char text[KAT_MAC_TEXT]);
+
+/* Two digits a byte into `text`, which has 2 * n + 1 bytes. */
+void kat_hex_text(const void *bytes, size_t n, char *text);
+/* How many bytes the text is of; -1 if of more than `size`, or not of such digits. */
+ssize_t kat_hex_parse(const char *text, void *bytes, size_t size);
 
 #endif /* KAT_ADDR_H */

@@ -92,13 +92,11 @@ static int announce_routes(struct katamaran_ctx *ctx, const struct kat_leaving *
 			   const struct kat_guest_ip *ip, const struct kat_link *tap)
 {
 	for (const struct kat_kept_route *kept = l->kept; kept; kept = kept->next) {
-		const uint8_t *bytes = (const uint8_t *)&kept->header;
 		char hex[2 * KAT_KEPT_BYTES + 1];
 
 		if (strcmp(kept->text, ip->text) != 0)
 			continue;
-		for (size_t i = 0; i < kept->header.nlmsg_len; i++)
-			sprintf(hex + 2 * i, "%02x", bytes[i]);
+		kat_hex_text(&kept->header, kept->header.nlmsg_len, hex);
 		if (katamaran_journal(ctx, "kept %s %d %s %s", ip->text, tap->index,
 				      tap->name, hex) < 0)
 			return -1;

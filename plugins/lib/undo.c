@@ -45,14 +45,13 @@ int kat_announce_hold(struct katamaran_ctx *ctx, const struct kat_holder *h,
 	const char *netns = katamaran_nic_netns(ctx, h->nic);
 	char queue[2 * sizeof(before->options) + 64] = "-";
 	char mac[KAT_MAC_TEXT] = "-";
-	size_t used = 0;
 
-	if (before->custom)
-		used = (size_t)snprintf(queue, sizeof(queue), "%x,%s,", before->handle,
-					before->kind);
-	for (size_t i = 0; before->custom && i < before->options_length; i++)
-		used += (size_t)snprintf(queue + used, sizeof(queue) - used, "%02x",
-					 before->options[i]);
+	if (before->custom) {
+		int used = snprintf(queue, sizeof(queue), "%x,%s,", before->handle,
+				    before->kind);
+
+		kat_hex_text(before->options, before->options_length, queue + used);
+	}
 	if (h->link.master && known)
 		kat_mac_text(known, mac);
 	return katamaran_journal(ctx, "hold %d %s %u %u %s %s %s", h->link.index, h->tap,
@@ -234,14 +233,10 @@ static int undo_leave(struct undo *u)
 
 static bool parse_message(const char *hex, union kat_nl_message *m)
 {
-	size_t n = strlen(hex) / 2;
+	ssize_t n = kat_hex_parse(hex, m, KAT_KEPT_BYTES);
 
-	if (n < NLMSG_LENGTH(sizeof(struct rtmsg)) || n > KAT_KEPT_BYTES)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (sscanf(hex + 2 * i, "%2hhx", (uint8_t *)&m->header + i) != 1)
-			return false;
-	return m->header.nlmsg_len == n && m->header.nlmsg_type == RTM_NEWROUTE;
+	return n >= (ssize_t)NLMSG_LENGTH(sizeof(struct rtmsg)) &&
+	       m->header.nlmsg_len == (size_t)n && m->header.nlmsg_type == RTM_NEWROUTE;
 }
 
 /* A route to the tap, which may have been deleted when the guest had gone. */
@@ -278,16 +273,16 @@ static int undo_kept(struct undo *u)
 
 static bool parse_queue(const char *text, struct kat_qdisc *queue)
 {
+	ssize_t n;
 	int at = 0;
-	size_t n = 0;
 
 	if (!strcmp(text, "-"))
 		return true;
 	if (sscanf(text, "%x,%15[^,],%n", &queue->handle, queue->kind, &at) != 2 || !at)
 		return false;
-	for (text += at; *text && n < sizeof(queue->options); text += 2)
-		if (sscanf(text, "%2hhx", &queue->options[n++]) != 1)
-			return false;
+	n = kat_hex_parse(text + at, queue->options, sizeof(queue->options));
+	if (n < 0)
+		return false;
 	queue->options_length = (uint16_t)n;
 	queue->custom = true;
 	return true;
