@@ -50,12 +50,27 @@ struct kat_peer {
 	struct queued *first, **last;
 };
 
+/* Where it is in the queue, or the queue's end. */
+static struct queued **find_type(struct kat_peer *peer, const char *type)
+{
+	struct queued **at = &peer->first;
+
+	while (*at && strcmp(kat_json_string((*at)->json, "type"), type) != 0)
+		at = &(*at)->next;
+	return at;
+}
+
+static void see_whether_in_vain(struct kat_peer *peer)
+{
+	peer->loop->in_vain = peer->needed && (peer->gone || *find_type(peer, "failed"));
+}
+
 static void set_gone(struct kat_peer *peer, const char *why)
 {
 	if (peer->gone)
 		return;
 	peer->gone = true;
-	peer->loop->in_vain |= peer->needed;
+	see_whether_in_vain(peer);
 	snprintf(peer->why, sizeof(peer->why), "%s", why);
 	kat_log(KAT_DEBUG, "peer: %s", why);
 }
@@ -83,7 +98,7 @@ static void take_message(struct kat_peer *peer, const char *line)
 	entry->json = json;
 	*peer->last = entry;
 	peer->last = &entry->next;
-	peer->loop->in_vain |= peer->needed && !strcmp(type, "failed");
+	see_whether_in_vain(peer);
 }
 
 static void log_line(struct kat_peer *peer, const char *line)
@@ -339,16 +354,6 @@ struct json_object *kat_peer_take(struct kat_peer *peer)
 	return take(peer, &peer->first);
 }
 
-/* Where it is in the queue, or the queue's end. */
-static struct queued **find_type(struct kat_peer *peer, const char *type)
-{
-	struct queued **at = &peer->first;
-
-	while (*at && strcmp(kat_json_string((*at)->json, "type"), type) != 0)
-		at = &(*at)->next;
-	return at;
-}
-
 static struct json_object *take_type(struct kat_peer *peer, const char *type)
 {
 	return take(peer, find_type(peer, type));
@@ -357,7 +362,7 @@ static struct json_object *take_type(struct kat_peer *peer, const char *type)
 void kat_peer_needed(struct kat_peer *peer, bool needed)
 {
 	peer->needed = needed;
-	peer->loop->in_vain = needed && (peer->gone || *find_type(peer, "failed"));
+	see_whether_in_vain(peer);
 }
 
 static int said_failed(struct json_object *message, struct kat_error **err)
