@@ -252,9 +252,10 @@ static int take_first_line(struct kat_past *past, struct json_object *line,
 	past->qemu_pid = (pid_t)kat_json_int(line, "qemu_pid", 0);
 	past->qemu_start = (uint64_t)kat_json_int(line, "qemu_start", 0);
 	namespace = (uint64_t)kat_json_int(line, "pid_namespace", 0);
-	/* By that number there is another process here, or none. */
+	/* By that number there is another process here, or none.  Our own's lock tells.
+	 */
 	if (namespace && namespace != kat_pid_namespace())
-		past->qemu_pid = past->pid = 0;
+		past->qemu_pid = 0;
 	past->began_s = kat_json_int(line, "began", 0);
 	past->vm_name = take_string(line, "vm_name");
 	past->vm_uuid = take_string(line, "vm_uuid");
