@@ -325,6 +325,8 @@ place_lacks() {
 }
 
 UML_BASE="tun veth bridge af_packet ipv6"
+# shellcheck disable=SC2034	# for scenarios: what the redirect of that name needs
+NFTABLES="nf_tables nf_tables_netdev nft_fwd_netdev"
 
 # Sets place to the first that will do, or reason if there is none.
 choose_place() {

@@ -16,7 +16,7 @@ column() {
 	onstop) needs="ipip sit sch_plug" ;;
 	ipip*) needs="ipip sit sch_plug" wants=katamaran places='host uml2 uml' ;;
 	gre*) needs="ip_gre sch_plug" wants=katamaran places='host uml2 uml' ;;
-	nftables*) needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host ;;
+	nftables*) needs=$NFTABLES wants=katamaran places=host ;;
 	*) die "COLUMN: one of $COLUMNS_ALL, not '$1'" ;;
 	esac
 }

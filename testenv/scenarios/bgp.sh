@@ -5,7 +5,7 @@
 # A full mesh of bird on both nodes and on the client, which is the router.  The node that has
 # the guest announces it; the other one learns it from there, like everybody.
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 LATE=3		# seconds until BGP tells where the guest is, as with Calico
 
 # Unpacked and not installed: the package would start a router on this machine.

@@ -8,7 +8,7 @@
 # each fault several steps, so that a run is short; FAULTS=all runs the whole table, and
 # FAULTS="STEP/FAULT ..." some of it.
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 limit=600
 [[ ${FAULTS-} != all ]] || limit=7200
 storage='plugin = "nbd"; '

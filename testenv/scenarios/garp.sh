@@ -4,7 +4,7 @@
 #
 # What comes to the old port of the switch meanwhile is redirected by nftables.
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 form=lan
 cards=("tap0 $GUEST_MAC 192.168.50.5 fd00:50::5")
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # nftables, and the pods of Kata Containers are on a bridge of the node with their /24
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev sch_ingress cls_u32 act_mirred" wants=katamaran
+needs="$NFTABLES sch_ingress cls_u32 act_mirred" wants=katamaran
 places=host
 form=kata cni=bridge
 

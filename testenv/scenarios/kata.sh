@@ -5,7 +5,7 @@
 # A q35 with a PCI card, tap0_kata in the pod's namespace, which tc joins to a veth, the node's
 # route to the pod, and /run/vc/vm.  The node learns as late as the client where the pod went.
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev sch_ingress cls_u32 act_mirred" wants=katamaran
+needs="$NFTABLES sch_ingress cls_u32 act_mirred" wants=katamaran
 places=host
 form=kata machine=q35 cards=("tap0_kata $GUEST_MAC $GUEST_IP")
 

@@ -8,7 +8,7 @@
 # First without katamaran-qemu: QEMU does not wait for a guest; and where it is told to, QEMU itself
 # refuses a guest with another UUID (validate-uuid).
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev sch_ingress cls_u32 act_mirred" wants=katamaran
+needs="$NFTABLES sch_ingress cls_u32 act_mirred" wants=katamaran
 places=host
 form=kata machine=q35 cards=("tap0_kata $GUEST_MAC $GUEST_IP")
 GIVEN[node1]="-sandbox $(sandbox_of node1)" GIVEN[node2]="-sandbox $(sandbox_of node2)"

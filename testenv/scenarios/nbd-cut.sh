@@ -4,7 +4,7 @@
 #
 # Before that the disks are to be in step earlier than the destination can write them.
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 storage='plugin = "nbd"; address = "192.168.50.12";'
 # shellcheck source=testenv/disks.sh
 . "$HERE/disks.sh"

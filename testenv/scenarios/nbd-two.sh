@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # two disks are copied over NBD at the same time, the guest writes both
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 settings=(cutover=nftables)
 storage='plugin = "nbd"; address = "192.168.50.12"; drives = [ "drive0", "drive1" ];'
 # A word with QEMU takes 200 ms on a starved machine, and each disk takes three.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the destination's disk is too small, then full amid the copy: exit 1, the guest stays as it was
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 storage='plugin = "nbd"; address = "192.168.50.12";'
 # shellcheck source=testenv/disks.sh
 . "$HERE/disks.sh"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # a disk that the guest writes all the time is copied over NBD: no write is missing
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 settings=(cutover=nftables)
 storage='plugin = "nbd"; address = "192.168.50.12";'
 # A word with QEMU takes 200 ms on a starved machine, and each disk takes three.

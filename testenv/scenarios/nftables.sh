@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # nftables, packets of 1500 bytes with DF; and a segment that loses what is redirected
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 
 # There is no proof where what is redirected does not arrive, and the verdict says how much did not.
 lossy() {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # nftables for a guest with IPv4 and IPv6
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 cards=("tap0 $GUEST_MAC $GUEST_IP $GUEST_IP6")
 
 scenario() {

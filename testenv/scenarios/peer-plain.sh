@@ -6,7 +6,7 @@
 # socket, and the tap by `netns`.  A tunnel would end in the namespace in which it began, so the
 # redirect is a route here, as in the scenario `script`: nothing counts, and nothing is proven.
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 
 site_script() {
 	cat <<-'END'

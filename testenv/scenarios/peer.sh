@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # one command proves that nothing was lost; killed, it asks the other end for the guest
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 settings=(cutover=nftables)
 
 scenario() {

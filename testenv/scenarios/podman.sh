@@ -4,7 +4,7 @@
 #
 # What a node runs it got by `podman cp`, and every command by `podman exec`.
 
-needs="overlay nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs="overlay $NFTABLES" wants=katamaran places=host
 settings=(cutover=nftables hold_s=1)
 UNPACKED=$LAB/podman PODMAN=/run/podman/podman
 

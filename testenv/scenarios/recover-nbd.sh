@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # both ends are killed while a disk is mirrored, with nftables: --recover leaves the guest its disk
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 storage='plugin = "nbd"; address = "192.168.50.12";'
 # A word with QEMU takes 200 ms on a starved machine, and a disk takes three.
 stop_ms=2000

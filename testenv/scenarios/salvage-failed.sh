@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the destination dies when the packets were salvaged: the guest goes on, and they are counted
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 
 scenario() {
 	local line

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # the order "salvage" without a tunnel, and back with a QEMU that is faster; two queues a tap
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 queues=2
 
 scenario() {

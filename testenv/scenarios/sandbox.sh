@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Kata's shape, over nftables: katamaran finds everything by the sandbox's id, or by the pod's address
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev sch_ingress cls_u32 act_mirred" wants=katamaran
+needs="$NFTABLES sch_ingress cls_u32 act_mirred" wants=katamaran
 places=host
 form=kata
 GIVEN[node1]="-sandbox 7f3a" GIVEN[node2]="-pod-ip $GUEST_IP"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # a qcow2 that both nodes see, written all the time: no write is missing, the image is whole
 
-needs="nf_tables nf_tables_netdev nft_fwd_netdev" wants=katamaran places=host
+needs=$NFTABLES wants=katamaran places=host
 settings=(cutover=nftables)
 storage='plugin = "shared";'
 # shellcheck source=testenv/disks.sh
