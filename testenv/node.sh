@@ -130,6 +130,11 @@ network() {
 	for port in /proc/sys/net/ipv[46]/neigh/*/base_reachable_time_ms; do
 		echo 3600000 >"$port"
 	done
+	# As a card does it that hashes flows to its queues: what came first is forwarded first, also
+	# where its sender moves from one CPU to the other between two packets.
+	for port in /sys/class/net/*/queues/rx-*/rps_cpus; do
+		[[ ! -w $port ]] || printf '%x\n' $(((1 << $(nproc)) - 1)) >"$port"
+	done
 	ip link set lo up
 	if [[ $NODE = fabric ]]; then
 		ip link add br0 type bridge

@@ -22,7 +22,6 @@
 #define KATAMARAN_API_VERSION 1
 #include "plugins/lib/arrivals.h"
 #include "plugins/lib/leaving.h"
-#include "plugins/lib/pin.h"
 #include "plugins/lib/redirect_check.h"
 #include "plugins/lib/relay.h"
 #include "plugins/lib/undo.h"
@@ -46,7 +45,6 @@ struct source {
 	struct kat_relay relay;
 	char egress[KAT_NFT_DEVICES][IFNAMSIZ];
 	size_t egress_count;
-	struct kat_pin *pins; /* one per address; index 0: none */
 	bool sent;
 };
 
@@ -95,8 +93,6 @@ static int find_guest(struct katamaran_ctx *ctx, struct source *s, size_t i)
 	if (kat_segment_ethernet(ctx, s->r->nl, tap.index ? &tap : &device, mac) < 0)
 		return -1;
 	tell_path(ctx, s, ip, tap.index && tap.mtu < device.mtu ? tap.mtu : device.mtu);
-	if (!way.gateway)
-		s->pins[i].index = way.oif;
 	name = tap.index ? tap.name : device.name;
 	for (size_t d = 0; d < s->egress_count; d++)
 		if (!strcmp(s->egress[d], name))
@@ -153,14 +149,12 @@ static void free_source(struct source *s)
 {
 	kat_leaving_free(&s->leaving);
 	kat_relay_close(&s->relay);
-	free(s->pins);
 	free(s);
 }
 
 static int open_source(struct katamaran_ctx *ctx, struct source *s)
 {
-	s->pins = calloc(s->r->count, sizeof(*s->pins));
-	if (!s->pins || kat_leaving_open(ctx, &s->leaving, s->r) < 0) {
+	if (kat_leaving_open(ctx, &s->leaving, s->r) < 0) {
 		katamaran_error(ctx, "cutover: %m");
 		return -1;
 	}
@@ -197,40 +191,6 @@ static int nftables_open(struct katamaran_ctx *ctx, void **handle)
 	return -1;
 }
 
-/*
- * The egress hook comes after the neighbour entry of a guest that will not
- * confirm it any more.
- */
-static int pin_guest(struct katamaran_ctx *ctx, struct source *s, size_t i)
-{
-	const struct kat_guest_ip *ip = &s->r->ips[i];
-	const uint8_t *mac = katamaran_nic_mac(ctx, ip->nic);
-	int64_t deadline = katamaran_deadline_ns(ctx);
-	struct kat_pin *pin = &s->pins[i];
-	struct kat_neigh now;
-
-	if (!pin->index)
-		return 0;
-	if (kat_neigh_get(s->r->nl, pin->index, &ip->addr, &now, deadline) < 0)
-		return kat_redirect_fail(ctx, s->r->nl, ip->text,
-					 "read its neighbour entry");
-	if (now.has_mac)
-		mac = now.mac;
-	if (!mac) {
-		katamaran_error(ctx,
-				"network card %zu of the guest: its MAC is not known, "
-				"set nics.mac",
-				ip->nic);
-		return -1;
-	}
-	if (kat_announce_pin(ctx, s->r->nl, NULL, pin->index, &ip->addr, mac) < 0)
-		return -1;
-	if (kat_pin_set(pin, s->r->nl, pin->index, &ip->addr, mac, deadline) < 0)
-		return kat_redirect_fail(ctx, s->r->nl, ip->text,
-					 "fix its neighbour entry");
-	return 0;
-}
-
 /* A net for the case that QEMU is faster than the redirect: what is missing is told. */
 static void prepare_salvage(struct katamaran_ctx *ctx, struct source *s)
 {
@@ -257,9 +217,9 @@ static int nftables_pre_copy(struct katamaran_ctx *ctx, void *handle)
 	/* Much time may have passed since open(). */
 	if (build(ctx, s) < 0)
 		return -1;
-	for (size_t i = 0; i < s->r->count; i++)
-		if (pin_guest(ctx, s, i) < 0)
-			return -1;
+	/* The egress hook comes after the neighbour entry. */
+	if (kat_leaving_pin(ctx, &s->leaving, s->r) < 0)
+		return -1;
 	if (kat_relay_make(ctx, &s->relay) < 0)
 		return -1;
 	kat_leaving_watch(ctx, &s->leaving);
@@ -325,23 +285,6 @@ static int nftables_on_resume(struct katamaran_ctx *ctx, void *handle, unsigned 
 	return kat_redirect_held(ctx, &s->r->hold, packets);
 }
 
-static void unpin_guest(struct katamaran_ctx *ctx, struct kat_pin *pin, bool stays)
-{
-	int64_t deadline = katamaran_deadline_ns(ctx);
-	union kat_nl_message m;
-
-	if (!pin->nl)
-		return;
-	kat_msg_pin_end(&m.header, pin, stays);
-	/* The tap may have gone with its QEMU. */
-	if ((kat_nl_talk(pin->nl, &m.header, NULL, NULL, deadline) < 0 ||
-	     kat_pin_restore_queue(pin, deadline) < 0) &&
-	    errno != ENODEV && errno != ENOENT)
-		katamaran_log(ctx, LOG_WARNING,
-			      "neighbours: cannot put the guest's entry back: %s",
-			      kat_nl_error(pin->nl));
-}
-
 static void nftables_cleanup(struct katamaran_ctx *ctx, void *handle, int outcome)
 {
 	struct source *s = handle;
@@ -355,8 +298,7 @@ static void nftables_cleanup(struct katamaran_ctx *ctx, void *handle, int outcom
 	if (outcome == KATAMARAN_DONE)
 		kat_leaving_forget(ctx, &s->leaving, r->nl);
 	kat_relay_remove(ctx, &s->relay);
-	for (size_t i = r->count; i-- > 0;)
-		unpin_guest(ctx, &s->pins[i], outcome != KATAMARAN_DONE);
+	kat_leaving_unpin(ctx, &s->leaving, outcome != KATAMARAN_DONE);
 	free_source(s);
 	kat_redirect_cleanup(ctx, r, outcome);
 }

@@ -17,6 +17,8 @@
 #define SETTLE_TRIES 5
 /* How often QEMU is looked at, to see whether it can be seen waiting for packets. */
 #define WATCH_TRIES 5
+/* How often, every 10 ms, it is seen whether somebody has answered for the guest. */
+#define ASK_TRIES 25
 /* Whatever the budget: packets that could be saved are not given up for it. */
 #define RESCUE_NS 2000000000
 
@@ -44,7 +46,11 @@ int kat_leaving_open(struct katamaran_ctx *ctx, struct kat_leaving *l,
 	l->nics = katamaran_nic_count(ctx);
 	l->taps = calloc(l->nics, sizeof(*l->taps));
 	l->rings = calloc(l->nics, sizeof(*l->rings));
-	return l->taps && l->rings && kat_salvage_open(&l->salvage, r) == 0 ? 0 : -1;
+	l->addresses = r->count;
+	l->pins = calloc(l->addresses, sizeof(*l->pins));
+	if (!l->taps || !l->rings || !l->pins)
+		return -1;
+	return kat_salvage_open(&l->salvage, r);
 }
 
 void kat_leaving_free(struct kat_leaving *l)
@@ -57,6 +63,8 @@ void kat_leaving_free(struct kat_leaving *l)
 		kat_nl_close(l->rings[i].nl);
 	free(l->rings);
 	l->rings = NULL;
+	free(l->pins);
+	l->pins = NULL;
 	free(l->taps);
 	l->taps = NULL;
 	kat_salvage_close(&l->salvage);
@@ -136,6 +144,75 @@ int kat_leaving_look(struct katamaran_ctx *ctx, struct kat_leaving *l, struct ka
 		return kat_redirect_fail(ctx, nl, ip->text,
 					 "read the routes to the guest");
 	return announce_routes(ctx, l, ip, tap);
+}
+
+/* The entry as it is when somebody has had the time to answer.  0, or -1 with errno. */
+static int ask_for_guest(struct katamaran_ctx *ctx, struct kat_nl *nl, int index,
+			 const struct kat_addr *addr, struct kat_neigh *now)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	int64_t deadline = katamaran_deadline_ns(ctx);
+	union kat_nl_message m;
+
+	if (kat_neigh_get(nl, index, addr, now, deadline) < 0)
+		return -1;
+	if (now->has_mac)
+		return 0;
+	kat_msg_neigh_use(&m.header, index, addr);
+	if (kat_nl_talk(nl, &m.header, NULL, NULL, deadline) < 0)
+		return -1;
+	for (int tries = 0; tries < ASK_TRIES && !now->has_mac; tries++) {
+		nanosleep(&pause, NULL);
+		if (kat_neigh_get(nl, index, addr, now, deadline) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int kat_leaving_pin(struct katamaran_ctx *ctx, struct kat_leaving *l,
+		    const struct kat_redirect *r)
+{
+	for (size_t i = 0; katamaran_conf_bool(ctx, "neighbours") && i < r->count; i++) {
+		const struct kat_guest_ip *ip = &r->ips[i];
+		const uint8_t *mac = katamaran_nic_mac(ctx, ip->nic);
+		struct kat_neigh now;
+		struct kat_way way;
+
+		if (kat_way_get(r->nl, &ip->addr, &way, katamaran_deadline_ns(ctx)) < 0)
+			return kat_redirect_fail(ctx, r->nl, ip->text,
+						 "find the route to the guest");
+		if (way.gateway)
+			continue;
+		if (ask_for_guest(ctx, r->nl, way.oif, &ip->addr, &now) < 0)
+			return kat_redirect_fail(ctx, r->nl, ip->text,
+						 "read its neighbour entry");
+		if (now.has_mac)
+			mac = now.mac;
+		if (kat_redirect_pin(ctx, &l->pins[i], r->nl, NULL, way.oif, ip, mac) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+void kat_leaving_unpin(struct katamaran_ctx *ctx, struct kat_leaving *l, bool stays)
+{
+	int64_t deadline = katamaran_deadline_ns(ctx);
+
+	for (size_t i = 0; i < l->addresses; i++) {
+		struct kat_pin *pin = &l->pins[i];
+		union kat_nl_message m;
+
+		if (!pin->nl)
+			continue;
+		kat_msg_pin_end(&m.header, pin, stays);
+		/* The tap may have gone with its QEMU. */
+		if ((kat_nl_talk(pin->nl, &m.header, NULL, NULL, deadline) < 0 ||
+		     kat_pin_restore_queue(pin, deadline) < 0) &&
+		    errno != ENODEV && errno != ENOENT)
+			katamaran_log(ctx, LOG_WARNING,
+				      "neighbours: cannot put the guest's entry back: %s",
+				      kat_nl_error(pin->nl));
+	}
 }
 
 /* 0, or -1 with errno. */

@@ -9,6 +9,7 @@
 #ifndef KAT_LEAVING_H
 #define KAT_LEAVING_H
 
+#include "plugins/lib/pin.h"
 #include "plugins/lib/salvage.h"
 
 /* The longest message of a route that is kept, the kernel's are of 60 to 120 bytes. */
@@ -33,6 +34,8 @@ struct kat_leaving {
 	int with_qemu; /* queues of which QEMU still had a packet for the guest then */
 	struct kat_salvaged found; /* all NICs together */
 	struct kat_ring *rings;	   /* one per NIC */
+	size_t addresses;
+	struct kat_pin *pins; /* one per address */
 };
 
 /* Allocates; `r` must outlive it.  0, or -1 with errno ENOMEM. */
@@ -52,6 +55,20 @@ void kat_leaving_free(struct kat_leaving *l);
 int kat_leaving_look(struct katamaran_ctx *ctx, struct kat_leaving *l, struct kat_nl *nl,
 		     const struct kat_guest_ip *ip, const struct kat_link *device,
 		     struct kat_link *tap);
+
+/*
+ * Fixes the neighbour entry of each address of the guest that this node reaches without a
+ * gateway, so that no packet waits for one while the guest stands still, and comes when
+ * it has gone.  An entry that nobody has made yet is asked for first, for a quarter of a
+ * second at most: whoever answers for the guest may have another MAC.  Before the
+ * redirect; nothing where the option "neighbours" is off.  0, or -1 after
+ * katamaran_error().
+ */
+int kat_leaving_pin(struct katamaran_ctx *ctx, struct kat_leaving *l,
+		    const struct kat_redirect *r);
+
+/* Puts them back; `stays`: the guest runs here. */
+void kat_leaving_unpin(struct katamaran_ctx *ctx, struct kat_leaving *l, bool stays);
 
 /* Duplicates QEMU's descriptors of the taps; one that cannot be had is a doubt. */
 void kat_leaving_watch(struct katamaran_ctx *ctx, struct kat_leaving *l);

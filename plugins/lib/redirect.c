@@ -6,9 +6,11 @@
 #include <net/if.h>
 #include <string.h>
 #include <syslog.h>
+#include "plugins/lib/pin.h"
 #include "plugins/lib/redirect_dest.h"
 #include "plugins/lib/redirect_probe.h"
 #include "plugins/lib/redirect_source.h"
+#include "plugins/lib/undo.h"
 
 #define SECOND_NS 1000000000
 
@@ -20,6 +22,24 @@ int kat_redirect_fail(struct katamaran_ctx *ctx, const struct kat_nl *nl,
 	katamaran_error(ctx, "%s: cannot %s: %s%s", object, act, kat_nl_error(nl),
 			kat_hint(error));
 	return -1;
+}
+
+int kat_redirect_pin(struct katamaran_ctx *ctx, struct kat_pin *pin, struct kat_nl *nl,
+		     const char *netns, int index, const struct kat_guest_ip *ip,
+		     const uint8_t *mac)
+{
+	if (!mac) {
+		katamaran_error(ctx,
+				"network card %zu of the guest: its MAC is not known, "
+				"set nics.mac",
+				ip->nic);
+		return -1;
+	}
+	if (kat_announce_pin(ctx, nl, netns, index, &ip->addr, mac) < 0)
+		return -1;
+	if (kat_pin_set(pin, nl, index, &ip->addr, mac, katamaran_deadline_ns(ctx)) < 0)
+		return kat_redirect_fail(ctx, nl, ip->text, "fix its neighbour entry");
+	return 0;
 }
 
 bool kat_hold_on(struct kat_hold *hold, uint64_t packets, int64_t now_ns)

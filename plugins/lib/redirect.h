@@ -48,7 +48,7 @@
 	  "destination: txqueuelen of the tap, packets; 0 leaves it, -1 fits it to the "   \
 	  "plug", -1, 524288 },                                                            \
 	{ "neighbours", KATAMARAN_BOOL, 0, "true",                                         \
-	  "destination: fix the guest's neighbour entry until it runs", 0, 0 }
+	  "fix the guest's neighbour entry while it cannot answer for itself", 0, 0 }
 
 /* And of those that have a tunnel. */
 #define KAT_REDIRECT_OPTIONS                                                               \
@@ -79,6 +79,7 @@ struct kat_guest_ip {
 	char text[INET6_ADDRSTRLEN];
 };
 
+struct kat_pin;
 struct kat_redirect_source;
 struct kat_redirect_dest;
 struct kat_redirect_probe;
@@ -129,6 +130,15 @@ int kat_redirect_held(struct katamaran_ctx *ctx, struct kat_hold *hold, uint64_t
 
 /* Whether an address of the guest is of the family (AF_). */
 bool kat_redirect_has(const struct kat_redirect *r, int family);
+
+/*
+ * Announces and sets a pin (pin.h) of the guest's address on the device `index` of the
+ * namespace of `nl`; `netns` names that, NULL is the program's own.  `mac` NULL is an
+ * error: nobody knows it.  0, or -1 after katamaran_error().
+ */
+int kat_redirect_pin(struct katamaran_ctx *ctx, struct kat_pin *pin, struct kat_nl *nl,
+		     const char *netns, int index, const struct kat_guest_ip *ip,
+		     const uint8_t *mac);
 
 /*
  * A share of the device for this kind of tunnel, once for all that ask; `to` is

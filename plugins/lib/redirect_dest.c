@@ -102,20 +102,9 @@ static int pin_neighbour(struct katamaran_ctx *ctx, struct kat_redirect *r,
 	const uint8_t *mac = katamaran_nic_mac(ctx, r->ips[ip].nic);
 	struct kat_redirect_dest *d = r->dest;
 
-	if (!mac) {
-		katamaran_error(ctx,
-				"network card %zu of the guest: its MAC is not known, "
-				"set nics.mac",
-				r->ips[ip].nic);
+	if (kat_redirect_pin(ctx, &d->pin[d->pins], nl, nl == r->nl ? NULL : netns, index,
+			     &r->ips[ip], mac) < 0)
 		return -1;
-	}
-	if (kat_announce_pin(ctx, nl, nl == r->nl ? NULL : netns, index, &r->ips[ip].addr,
-			     mac) < 0)
-		return -1;
-	if (kat_pin_set(&d->pin[d->pins], nl, index, &r->ips[ip].addr, mac,
-			katamaran_deadline_ns(ctx)) < 0)
-		return kat_redirect_fail(ctx, nl, r->ips[ip].text,
-					 "fix its neighbour entry");
 	d->pin_nic[d->pins++] = r->ips[ip].nic;
 	return 0;
 }

@@ -401,6 +401,8 @@ int kat_redirect_source_pre_copy(struct katamaran_ctx *ctx, struct kat_redirect 
 	for (size_t i = 0; i < r->count; i++)
 		if (add_rule(ctx, r, i) < 0)
 			return -1;
+	if (kat_leaving_pin(ctx, &s->leaving, r) < 0)
+		return -1;
 	kat_leaving_watch(ctx, &s->leaving);
 	prepare_salvage(ctx, r);
 	return build_batch(ctx, r);
@@ -630,6 +632,7 @@ void kat_redirect_source_cleanup(struct katamaran_ctx *ctx, struct kat_redirect 
 	for (size_t i = 0; i < r->count; i++)
 		if (s->ways[i].rule)
 			remove_rule(ctx, r, i);
+	kat_leaving_unpin(ctx, &s->leaving, outcome != KATAMARAN_DONE);
 	for (size_t i = r->count; i-- > 0;)
 		restore_filter(ctx, r, i);
 }

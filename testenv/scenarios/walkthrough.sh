@@ -16,6 +16,8 @@ watched() {
 	wait_for 90 arrived_or_failed node1 node2 || fail "the guest does not arrive on node2"
 	record qdisc-moved node2 tc -s qdisc show dev tap0
 	record rule-moved node1 ip rule show
+	[[ $(on node1 ip neigh show to "$GUEST_IP" dev tap0) = *PERMANENT* ]] ||
+		fail "node1 would ask the guest for its MAC, which has gone"
 	sleep 3
 	fabric_learns node2
 	ended_with node1 source 0 60

@@ -11,7 +11,7 @@ set -euo pipefail
 
 driver=$PWD/tests/unit/hook_driver
 plugins=$PWD/.libs
-MAC=52:54:00:12:34:56 IP4=10.244.1.5 IP6=fd00:244:1::5
+MAC=52:54:00:12:34:56 OTHER_MAC=02:00:00:00:00:07 IP4=10.244.1.5 IP6=fd00:244:1::5
 mount -t sysfs sysfs /sys # of this network namespace
 cd /run/work
 fail=0
@@ -120,6 +120,10 @@ stopped() {
 	ip addr replace 169.254.1.1/32 dev tap0
 	ip route replace $IP4 dev tap0
 	ip -6 route replace $IP6 dev tap0
+	if [[ ${NEIGHBOUR-} ]]; then
+		ip neigh replace $IP4 lladdr "$NEIGHBOUR" dev tap0 nud stale
+		ip neigh replace $IP6 lladdr "$NEIGHBOUR" dev tap0 nud stale
+	fi
 	: >tcpdump.err
 	ip netns exec node2 tcpdump -s 2000 -B 16384 --immediate-mode -U -n -p -i eth0 \
 		-w pcap 2>tcpdump.err &
@@ -139,11 +143,13 @@ stopped() {
 		kill -0 $driver_pid 2>/dev/null || break
 		sleep 0.02
 	done
+	ip neigh show dev tap0 >entries
 	perl frames.pl tap0 "$what"
 	printf 'running 0\non_stop\non_resume 0\ncleanup done\n' >&3
 	exec 3>&-
 	wait $driver_pid || true
 	rm hooks
+	ip neigh show dev tap0 nud permanent >entries-left
 	# What tcpdump has not written when it is told to end is gone.
 	size=-1
 	until [[ $(stat -c %s pcap) = "$size" ]]; do
@@ -190,6 +196,15 @@ check() {
 	return 0
 }
 
+# pinned PLUGIN MAC: the guest, which answers nobody, was given that one while the hooks ran.
+pinned() {
+	local ip
+	for ip in $IP4 $IP6; do
+		grep -q "^$ip lladdr $2 .*PERMANENT" entries || complain "$1: $ip: $(cat entries)"
+	done
+	[[ ! -s entries-left ]] || complain "$1: left behind: $(cat entries-left)"
+}
+
 ip link add eth0 type veth peer name eth1
 ip netns add node2
 ip link set eth1 netns node2 name eth0
@@ -208,11 +223,14 @@ for plugin in nftables ipip gre; do
 		continue
 	fi
 	check $plugin
+	pinned $plugin $MAC
 	grep -q '^doubt: at most 2 packet(s) lost: QEMU' log || complain "$plugin: no doubt about QEMU"
-	stopped $plugin 4 all
+	stopped $plugin 4 all opt.neighbours=false
 	check "$plugin, four queues" sort
+	! grep PERMANENT entries || complain "$plugin: touches what it was told to leave"
 	grep -q '^doubt: at most 8 packet(s) lost: QEMU' log || complain "$plugin: no doubt about QEMU"
-	stopped $plugin 1 own opt.salvage=false
+	NEIGHBOUR=$OTHER_MAC stopped $plugin 1 own opt.salvage=false
+	pinned "$plugin, which others answer for" $OTHER_MAC
 	[[ ! -s got || -z $(summary) ]] || complain "$plugin: arrives without salvage: $(summary)"
 	grep -q '^doubt: what was in the source.s taps when the guest stopped is lost' log ||
 		complain "$plugin: no doubt without salvage: $(cat log)"
