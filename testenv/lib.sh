@@ -1045,7 +1045,7 @@ unchanged() {
 # the variables are those named below.  A new file each time: User-Mode Linux caches the old.
 conf() {
 	local to=$1 downtime_ms=1000 bandwidth=0 cutover=ipip hold_s=2 more='' peer='' nics
-	local order=redirect-first
+	local order=redirect-first multifd=0
 	local announce='{ plugin = "announce-self"; }'
 	nics=$(conf_nics "$to")
 	shift
@@ -1054,7 +1054,7 @@ conf() {
 	[[ $cutover = none || $cutover = script ]] || more="hold_s = $hold_s; $more"
 	cat >"${CONF[x${to#node?}]}" <<-END
 		order = "$order";
-		ram: { downtime_ms = $downtime_ms; bandwidth = $bandwidth; };
+		ram: { downtime_ms = $downtime_ms; bandwidth = $bandwidth; multifd = $multifd; };
 		destination: { ip = "${NODE_IP[${to%/*}]}"; port = $(port_of "$to"); };
 		nics: ( $nics );
 		storage: { $storage };
