@@ -215,7 +215,9 @@ static void end_jobs(struct katamaran_ctx *ctx, struct kat_nbd *nbd)
 	}
 	if (held && let_go(ctx) == 0)
 		katamaran_log(ctx, LOG_INFO,
-			      "the guest was paused for %d ms, for its mirrors to end",
+			      "the guest was paused for %d ms, for its mirrors to end "
+			      "(without vhost QEMU may have dropped two packets of each "
+			      "queue of its taps)",
 			      before_ms - katamaran_ms_left(ctx));
 }
 
