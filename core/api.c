@@ -9,6 +9,7 @@
 #include <json-c/json_tokener.h>
 
 #include "api.h"
+#include "back.h"
 #include "log.h"
 #include "util.h"
 
@@ -367,7 +368,21 @@ const char *katamaran_learn(struct katamaran_ctx *ctx, const char *key)
 
 int katamaran_connected(struct katamaran_ctx *ctx)
 {
-	return ctx->migration->connected;
+	return ctx->migration->peer != NULL;
+}
+
+int katamaran_give_back(struct katamaran_ctx *ctx, const void *packet, size_t length)
+{
+	struct kat_peer **peer = ctx->migration->peer;
+
+	if (ctx->migration->gave_back == KAT_BACK_PACKETS) {
+		errno = ENOBUFS;
+		return -1;
+	}
+	if (kat_back_send(peer ? *peer : NULL, packet, length) < 0)
+		return -1;
+	ctx->migration->gave_back++;
+	return 0;
 }
 
 int katamaran_journal(struct katamaran_ctx *ctx, const char *fmt, ...)

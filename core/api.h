@@ -25,6 +25,8 @@ struct kat_nic {
 	uint8_t mac[6];
 };
 
+struct kat_peer;
+
 /* A fact that a plugin of one end published for its twin on the other. */
 struct kat_fact {
 	char *plugin, *key, *value; /* "storage-nbd", "port", "10809" */
@@ -46,10 +48,11 @@ struct kat_migration {
 	char id[9];
 	char *vm_name;
 	char *vm_uuid;
-	pid_t qemu_pid;	    /* 0: unknown */
-	int qemu_pidfd;	    /* -1: none */
-	bool guest_running; /* on this end */
-	bool connected;	    /* to the other end */
+	pid_t qemu_pid;		/* 0: unknown */
+	int qemu_pidfd;		/* -1: none */
+	bool guest_running;	/* on this end */
+	struct kat_peer **peer; /* the link to the other end; NULL: there is none */
+	unsigned int gave_back; /* packets over it, see back.h */
 	struct kat_fact *published, *learned;
 	struct kat_findings findings;
 };

@@ -13,6 +13,8 @@
 
 /* For the source to judge what it was told. */
 #define PREPARE_MS 30000
+/* The source cancels the migration, and its plugins take back what they have done. */
+#define FAILURE_MS 10000
 
 static int check_incoming(struct dest *d, struct kat_error **err)
 {
@@ -106,9 +108,35 @@ static void put_back_qemu(struct kat_end *end)
 		kat_ram_restore(end);
 }
 
+/* Its QEMU has ended, or says so. */
+static bool is_guest_lost(struct dest *d)
+{
+	struct kat_qmp *qmp = d->end->migration.qmp;
+
+	if (d->unloaded)
+		return true;
+	return (!qmp || kat_qmp_closed(qmp)) && kat_end_qemu_ended(d->end, KAT_DIES_MS);
+}
+
+/*
+ * The source sends packets here until it hears of the failure and has taken its redirect
+ * back: held until then, they can be given back.  Not for a guest that may still come.
+ */
+static void await_end_of_redirect(struct dest *d)
+{
+	cleanup_error struct kat_error *why = NULL;
+
+	if (!d->held || d->resumed_ns || d->given_up || !d->end->peer ||
+	    kat_peer_gone(d->end->peer) || !is_guest_lost(d))
+		return;
+	kat_end_tell_failure(d->end, d->end->reason);
+	kat_peer_wait(d->end->peer, "over", kat_deadline_ms(FAILURE_MS), NULL, &why);
+}
+
 static int fail(struct dest *d, struct kat_error **err)
 {
 	d->end->loop.deaf = true;
+	await_end_of_redirect(d);
 	kat_hooks_cleanup(&d->end->hooks, 0,
 			  d->end->reason->exit_code == KAT_EXIT_SIGNAL
 				  ? KATAMARAN_CANCELLED

@@ -203,6 +203,7 @@ static enum dest_state incoming_failed(struct dest *d)
 	cleanup_free char *text = kat_ram_error(d->end);
 	struct kat_error *why = NULL;
 
+	d->unloaded = true;
 	kat_error_set(&why, KAT_EXIT_FAILED,
 		      "QEMU reported incoming migration failed%s%s", text ? ": " : "",
 		      text ? text : " (see QEMU's own messages)");
@@ -312,6 +313,7 @@ static enum dest_state give_up(struct dest *d, struct json_object *message)
 	const char *reason = kat_json_string(message, "reason");
 	struct kat_error *why = NULL;
 
+	d->given_up = true;
 	kat_error_set(&why, KAT_EXIT_FAILED, "the source gave up: %s",
 		      reason ? reason : "");
 	return go_ended(d, &why);

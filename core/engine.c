@@ -406,7 +406,7 @@ int kat_end_meet(struct kat_end *end, struct kat_error **err)
 
 	if (kat_peer_wait(end->peer, "hello", kat_deadline_ms(HELLO_MS), &hello, err) < 0)
 		return -1;
-	end->migration.connected = true;
+	end->migration.peer = &end->peer;
 	protocol = kat_json_int(hello, "protocol", 0);
 	if (protocol == KAT_PEER_PROTOCOL)
 		return 0;

@@ -355,9 +355,21 @@ KATAMARAN_PUBLIC void katamaran_progress(struct katamaran_ctx *ctx, uint64_t don
 #define KATAMARAN_DROPPED_RING	 5 /* lost: the tap's ring was full */
 #define KATAMARAN_DROPPED_TUNNEL 6 /* lost: the redirect could not send, or take */
 #define KATAMARAN_ARRIVED	 7 /* destination: came out of the redirect */
+#define KATAMARAN_RETURNED	 8 /* source: given to the guest, which has stayed */
 /* Who has looked into the taps counts KATAMARAN_SALVAGED, 0 packets as well. */
 KATAMARAN_PUBLIC void katamaran_count(struct katamaran_ctx *ctx, size_t nic, int what,
 				      uint64_t packets);
+
+/*
+ * Of a destination in cleanup(), where the guest has not come: an IP packet that was held
+ * for it, `length` bytes from the IP header on, at most 16384, goes back to the other
+ * end, which gives it to the guest if that runs there again, and counts
+ * KATAMARAN_RETURNED. 4096 packets a migration at most.  Blocks for up to a second where
+ * the other end does not listen.  0: it was sent; -1 with errno: ENOTCONN where the ends
+ * are not connected, or no longer, EMSGSIZE, ENOBUFS.
+ */
+KATAMARAN_PUBLIC int katamaran_give_back(struct katamaran_ctx *ctx, const void *packet,
+					 size_t length);
 
 /*
  * When the network had learned where the guest is: the last packet for the NIC

@@ -20,6 +20,7 @@ static const char *const names[KAT_LEDGER_COUNTERS] = {
 	[KATAMARAN_DROPPED_RING] = "dropped_ring",
 	[KATAMARAN_DROPPED_TUNNEL] = "dropped_tunnel",
 	[KATAMARAN_ARRIVED] = "arrived",
+	[KATAMARAN_RETURNED] = "returned",
 };
 
 const char *kat_ledger_name(size_t what)
@@ -182,13 +183,22 @@ void kat_ledger_join(struct kat_ledger *ledger, struct json_object *result)
 	compare(ledger);
 }
 
+/* The plug may have gone, with its counters, when the destination's QEMU did. */
+static uint64_t not_returned(const struct kat_ledger *ledger)
+{
+	uint64_t sent = kat_ledger_sum(ledger, KATAMARAN_REDIRECTED) +
+			kat_ledger_sum(ledger, KATAMARAN_SALVAGED) +
+			kat_ledger_sum(ledger, KATAMARAN_DROPPED_TUNNEL);
+	uint64_t returned = kat_ledger_sum(ledger, KATAMARAN_RETURNED);
+
+	/* More, where others sent to the destination, too. */
+	return sent > returned ? sent - returned : 0;
+}
+
 uint64_t kat_ledger_lost(const struct kat_ledger *ledger)
 {
-	/* The plug may have gone, with its counters, when the destination's QEMU did. */
 	if (ledger->stayed)
-		return kat_ledger_sum(ledger, KATAMARAN_REDIRECTED) +
-		       kat_ledger_sum(ledger, KATAMARAN_SALVAGED) +
-		       kat_ledger_sum(ledger, KATAMARAN_DROPPED_TUNNEL);
+		return not_returned(ledger);
 	return ledger->other_lost + kat_ledger_sum(ledger, KATAMARAN_DROPPED_PLUG) +
 	       kat_ledger_sum(ledger, KATAMARAN_DROPPED_RING) +
 	       kat_ledger_sum(ledger, KATAMARAN_DROPPED_TUNNEL);
@@ -206,18 +216,21 @@ enum kat_verdict kat_ledger_verdict(const struct kat_ledger *ledger)
 static void report_nic(const struct kat_ledger *ledger, size_t i, const char *name)
 {
 	const uint64_t *c = ledger->counts[i];
-	char arrived[64] = "";
+	char arrived[64] = "", returned[64] = "";
 
 	if (was_told(ledger, KATAMARAN_ARRIVED))
 		snprintf(arrived, sizeof(arrived), ", arrived %" PRIu64,
 			 c[KATAMARAN_ARRIVED]);
+	if (was_told(ledger, KATAMARAN_RETURNED))
+		snprintf(returned, sizeof(returned), ", returned %" PRIu64,
+			 c[KATAMARAN_RETURNED]);
 	kat_log(KAT_INFO,
 		"packets of %s: redirected %" PRIu64 ", salvaged %" PRIu64
 		"%s, held %" PRIu64 ", released %" PRIu64 ", dropped by the hold %" PRIu64
-		", by the tap's ring %" PRIu64 ", by the tunnel %" PRIu64,
+		", by the tap's ring %" PRIu64 ", by the tunnel %" PRIu64 "%s",
 		name, c[KATAMARAN_REDIRECTED], c[KATAMARAN_SALVAGED], arrived,
 		c[KATAMARAN_HELD], c[KATAMARAN_RELEASED], c[KATAMARAN_DROPPED_PLUG],
-		c[KATAMARAN_DROPPED_RING], c[KATAMARAN_DROPPED_TUNNEL]);
+		c[KATAMARAN_DROPPED_RING], c[KATAMARAN_DROPPED_TUNNEL], returned);
 }
 
 void kat_ledger_report(const struct kat_ledger *ledger, const char *const *nic_names)

@@ -12,7 +12,7 @@
 
 #include "json.h"
 
-#define KAT_LEDGER_COUNTERS 8
+#define KAT_LEDGER_COUNTERS 9
 #define KAT_LEDGER_DOUBTS   8
 
 struct kat_ledger {
@@ -23,7 +23,7 @@ struct kat_ledger {
 	char *doubts[KAT_LEDGER_DOUBTS]; /* why the verdict can be but "unknown" */
 	size_t n_doubts;
 	bool joined;	     /* the other end's counters are in here, too */
-	bool stayed;	     /* the guest has, so what was sent after it is lost */
+	bool stayed;	     /* the guest has: what did not come back is lost */
 	uint64_t other_lost; /* of NICs that only the other end knows */
 };
 

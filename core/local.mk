@@ -7,6 +7,7 @@ noinst_LTLIBRARIES += core/libkatcore.la
 core_libkatcore_la_SOURCES = \
 	core/api.c core/api.h \
 	core/ask.c core/ask.h \
+	core/back.c core/back.h \
 	core/check.c core/check.h core/check_compare.c \
 	core/check_node.c core/check_node.h \
 	core/check_qemu.c core/check_qemu.h \

@@ -91,7 +91,8 @@ static void take_message(struct kat_peer *peer, const char *line)
 		json_object_put(json);
 		return;
 	}
-	kat_log(KAT_DEBUG, "peer: %s", line);
+	if (strcmp(type, "back")) /* what the guest's clients have to say is theirs */
+		kat_log(KAT_DEBUG, "peer: %s", line);
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		abort();
@@ -354,7 +355,7 @@ struct json_object *kat_peer_take(struct kat_peer *peer)
 	return take(peer, &peer->first);
 }
 
-static struct json_object *take_type(struct kat_peer *peer, const char *type)
+struct json_object *kat_peer_take_type(struct kat_peer *peer, const char *type)
 {
 	return take(peer, find_type(peer, type));
 }
@@ -380,8 +381,9 @@ int kat_peer_wait(struct kat_peer *peer, const char *type, int64_t deadline_ns,
 		  struct json_object **message, struct kat_error **err)
 {
 	for (;;) {
-		struct json_object *found = take_type(peer, type);
-		struct json_object *failed = found ? NULL : take_type(peer, "failed");
+		struct json_object *found = kat_peer_take_type(peer, type);
+		struct json_object *failed =
+			found ? NULL : kat_peer_take_type(peer, "failed");
 		enum kat_wake wake;
 
 		if (failed)

@@ -13,6 +13,7 @@
  *	drained                       closed         the disks are the guest's own
  *	                              resumed        the guest runs here
  *	over                          result {...}   the redirect has gone; counters
+ *	                              back {packet}  held for a guest that has stayed
  *	failed {reason}               result {...}, failed {reason}
  *	alive                         alive          every few seconds
  *
@@ -67,8 +68,12 @@ void kat_peer_needed(struct kat_peer *peer, bool needed);
 bool kat_peer_gone(const struct kat_peer *peer);
 const char *kat_peer_why_gone(const struct kat_peer *peer);
 
-/* Takes the oldest message (the caller's reference), or NULL.  Does not wait. */
+/*
+ * Takes the oldest message, or the oldest of a type (the caller's reference), or NULL.
+ * Does not wait.
+ */
 struct json_object *kat_peer_take(struct kat_peer *peer);
+struct json_object *kat_peer_take_type(struct kat_peer *peer, const char *type);
 
 /*
  * Waits for a message of this type, which is stored through `message` (may be

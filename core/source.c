@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ask.h"
+#include "back.h"
 #include "check.h"
 #include "fault.h"
 #include "guest.h"
@@ -100,19 +101,25 @@ static bool see_guest_run(struct source *s)
 	return false;
 }
 
-/* The guest has stayed, and what was sent after it has not come back. */
-static void tell_gone(const struct kat_end *end)
+/* The guest has stayed: what was sent after it comes back to it, or is lost. */
+static void settle_packets(struct source *s)
 {
-	uint64_t redirected =
-		kat_ledger_sum(&end->migration.ledger, KATAMARAN_REDIRECTED);
-	uint64_t salvaged = kat_ledger_sum(&end->migration.ledger, KATAMARAN_SALVAGED);
+	const struct kat_ledger *ledger = &s->end->migration.ledger;
+	struct json_object *message;
+	uint64_t lost;
 
-	if (redirected || salvaged)
+	while (s->end->peer && (message = kat_peer_take_type(s->end->peer, "back")))
+		kat_back_keep(&s->back, message);
+	kat_back_give(&s->end->migration, s->back);
+	lost = kat_ledger_lost(ledger);
+	if (lost)
 		kat_log(KAT_WARNING,
 			"%" PRIu64 " packet(s) lost: they were sent to the destination"
 			" before the migration failed (redirected %" PRIu64
-			", salvaged %" PRIu64 ")",
-			redirected + salvaged, redirected, salvaged);
+			", salvaged %" PRIu64 ", returned %" PRIu64 ")",
+			lost, kat_ledger_sum(ledger, KATAMARAN_REDIRECTED),
+			kat_ledger_sum(ledger, KATAMARAN_SALVAGED),
+			kat_ledger_sum(ledger, KATAMARAN_RETURNED));
 }
 
 /* Waits for what the other end has counted. */
@@ -132,13 +139,16 @@ static void settle_failure(struct source *s)
 {
 	struct kat_end *end = s->end;
 
-	if (!s->redirect_ns)
-		return;
-	if (end->peer && !end->undecided && !end->migration.ledger.joined) {
+	if (s->redirect_ns && end->peer && !end->undecided &&
+	    !end->migration.ledger.joined) {
 		kat_end_tell_failure(end, end->reason);
 		ask_result(end, FAILURE_MS);
 	}
-	kat_end_report(end);
+	if (end->migration.ledger.stayed)
+		settle_packets(s);
+	json_object_put(s->back);
+	if (s->redirect_ns)
+		kat_end_report(end);
 }
 
 /*
@@ -250,7 +260,6 @@ static void stay(struct source *s)
 	kat_ram_restore(end);
 	if (see_guest_run(s) && other == KAT_OTHER_UNKNOWN)
 		say_doubtful(s, told);
-	tell_gone(end);
 	end->migration.ledger.stayed = true;
 }
 

@@ -49,6 +49,7 @@ struct source {
 	bool not_there; /* nor will it, as that end has said after the migration's end */
 	struct kat_error *there;	     /* why it is not known to run there */
 	char other_qemu[KAT_IDENTITY_BYTES]; /* that is to take the guest; or "" */
+	struct json_object *back; /* packets that came back, an array; NULL: none */
 	int64_t redirect_ns, stop_ns, resumed_ns;
 };
 

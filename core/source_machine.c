@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "back.h"
 #include "fault.h"
 #include "source.h"
 
@@ -156,10 +157,19 @@ static const struct kat_source_row *const table[] = {
 	[MOVED] = &kat_source_moved,
 };
 
-/* The other end has failed, and tells first what became of the packets. */
+/*
+ * The other end has failed, and tells first what became of the packets; those that it
+ * still has come with that.
+ */
 static bool take_result(struct source *s, struct json_object *message)
 {
-	if (strcmp(kat_json_string(message, "type"), "result"))
+	const char *type = kat_json_string(message, "type");
+
+	if (!strcmp(type, "back")) {
+		kat_back_keep(&s->back, json_object_get(message));
+		return true;
+	}
+	if (strcmp(type, "result"))
 		return false;
 	kat_ledger_join(&s->end->migration.ledger, message);
 	return true;

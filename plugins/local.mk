@@ -18,6 +18,7 @@ plugins_lib_libkatplug_la_SOURCES = \
 	plugins/lib/redirect_dest.c plugins/lib/redirect_dest.h \
 	plugins/lib/redirect_probe.c plugins/lib/redirect_probe.h \
 	plugins/lib/redirect_source.c plugins/lib/redirect_source.h \
+	plugins/lib/returning.c plugins/lib/returning.h \
 	plugins/lib/rpfilter.c plugins/lib/rpfilter.h \
 	plugins/lib/rtnl.c plugins/lib/rtnl.h \
 	plugins/lib/salvage.c plugins/lib/salvage.h \

@@ -33,6 +33,7 @@ EXTRA_DIST += \
 	testenv/scenarios/bgp.sh \
 	testenv/scenarios/byhand.sh \
 	testenv/scenarios/check.sh \
+	testenv/scenarios/comes-back.sh \
 	testenv/scenarios/faults.sh \
 	testenv/scenarios/dual.sh \
 	testenv/scenarios/garp.sh \

@@ -32,6 +32,9 @@ TESTS += $(KAT_UNIT_TESTS)
 KAT_UNIT_TESTS += tests/unit/test_ask
 tests_unit_test_ask_CPPFLAGS = $(KAT_TEST_CPPFLAGS)
 
+KAT_UNIT_TESTS += tests/unit/test_back
+tests_unit_test_back_CPPFLAGS = $(KAT_TEST_CPPFLAGS) $(LIBCONFIG_CFLAGS)
+
 KAT_UNIT_TESTS += tests/unit/test_check
 tests_unit_test_check_CPPFLAGS = $(KAT_TEST_CPPFLAGS)
 

@@ -232,6 +232,40 @@ int kat_holder_block(struct katamaran_ctx *ctx, struct kat_holder *h)
 	return 0;
 }
 
+static void count_held(struct katamaran_ctx *ctx, struct kat_holder *h,
+		       const struct kat_qdisc_stats *stats)
+{
+	h->closed = false;
+	if (!stats->seen) {
+		katamaran_doubt(ctx, "tap %s: the plug's counters could not be read",
+				h->tap);
+		return;
+	}
+	h->held = stats->packets;
+	katamaran_count(ctx, h->nic, KATAMARAN_HELD, stats->packets);
+	katamaran_count(ctx, h->nic, KATAMARAN_DROPPED_PLUG, stats->drops);
+	katamaran_log(ctx, LOG_INFO, "tap %s: plug opened, held %u packets, dropped %u",
+		      h->tap, stats->packets, stats->drops);
+}
+
+int kat_holder_let_out(struct katamaran_ctx *ctx, struct kat_holder *h)
+{
+	struct kat_qdisc_stats stats = {0};
+	struct kat_nl_batch batch = {0};
+
+	if (!h->closed)
+		return 0;
+	kat_msg_plug_get(kat_nl_batch_next(&batch), h->link.index);
+	kat_nl_batch_add(&batch);
+	kat_msg_plug_release(kat_nl_batch_next(&batch), h->link.index);
+	kat_nl_batch_add(&batch);
+	if (kat_nl_batch_send(h->nl, &batch, kat_qdisc_read_stats, &stats,
+			      katamaran_deadline_ns(ctx)) < 0)
+		return -1;
+	count_held(ctx, h, &stats);
+	return 0;
+}
+
 int kat_holder_release(struct katamaran_ctx *ctx, struct kat_holder *h)
 {
 	struct kat_qdisc_stats stats = {0};
@@ -242,19 +276,8 @@ int kat_holder_release(struct katamaran_ctx *ctx, struct kat_holder *h)
 			      katamaran_deadline_ns(ctx)) < 0)
 		return fail(ctx, h, "open the plug");
 	h->fixed = false;
-	if (!h->closed)
-		return 0;
-	h->closed = false;
-	if (!stats.seen) {
-		katamaran_doubt(ctx, "tap %s: the plug's counters could not be read",
-				h->tap);
-		return 0;
-	}
-	h->held = stats.packets;
-	katamaran_count(ctx, h->nic, KATAMARAN_HELD, stats.packets);
-	katamaran_count(ctx, h->nic, KATAMARAN_DROPPED_PLUG, stats.drops);
-	katamaran_log(ctx, LOG_INFO, "tap %s: plug opened, held %u packets, dropped %u",
-		      h->tap, stats.packets, stats.drops);
+	if (h->closed)
+		count_held(ctx, h, &stats);
 	return 0;
 }
 

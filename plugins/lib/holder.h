@@ -52,6 +52,12 @@ int kat_holder_install(struct katamaran_ctx *ctx, struct kat_holder *h,
 int kat_holder_block(struct katamaran_ctx *ctx, struct kat_holder *h);
 
 /*
+ * The guest will not come: lets what is held into the tap's ring, for whoever reads it.
+ * 0, or -1 with errno and kat_nl_error().
+ */
+int kat_holder_let_out(struct katamaran_ctx *ctx, struct kat_holder *h);
+
+/*
  * Opens it with one prepared message, and counts what it held and dropped.  A
  * plug that does not open is an error; counters that cannot be read, a doubt.
  */

@@ -9,6 +9,7 @@
 #include <linux/rtnetlink.h>
 #include "plugins/lib/holder.h"
 #include "plugins/lib/pin.h"
+#include "plugins/lib/returning.h"
 #include "plugins/lib/undo.h"
 
 /* What the tunnel carries at least: an Ethernet frame's worth, bytes. */
@@ -22,6 +23,7 @@ struct nic {
 
 struct kat_redirect_dest {
 	struct kat_buffer buffer;
+	struct kat_returning back;
 	bool counts; /* since on_stop() what arrives is of this migration */
 	size_t nics;
 	struct nic *nic;
@@ -65,7 +67,8 @@ int kat_redirect_dest_open(struct katamaran_ctx *ctx, struct kat_redirect *r)
 		d->pin = calloc(2 * r->count + 1, sizeof(*d->pin));
 		d->pin_nic = calloc(2 * r->count + 1, sizeof(*d->pin_nic));
 	}
-	if (!d || !d->nic || !d->pin || !d->pin_nic) {
+	if (!d || !d->nic || !d->pin || !d->pin_nic ||
+	    kat_returning_open(ctx, &d->back, r) < 0) {
 		katamaran_error(ctx, "cutover: %m");
 		return -1;
 	}
@@ -88,6 +91,7 @@ void kat_redirect_dest_free(struct kat_redirect_dest *d)
 		return;
 	for (size_t i = 0; d->nic && i < d->nics; i++)
 		kat_nl_close(d->nic[i].own);
+	kat_returning_free(&d->back);
 	free(d->nic);
 	free(d->pin);
 	free(d->pin_nic);
@@ -271,6 +275,7 @@ int kat_redirect_dest_pre_copy(struct katamaran_ctx *ctx, struct kat_redirect *r
 		if (kat_holder_install(ctx, &d->nic[i].holder, &d->buffer) < 0)
 			return -1;
 	}
+	kat_returning_watch(ctx, &d->back);
 	if (!katamaran_conf_bool(ctx, "neighbours"))
 		katamaran_doubt(ctx, "packets may have waited for the guest's neighbour "
 				     "entry (neighbours = false)");
@@ -365,8 +370,10 @@ int kat_redirect_dest_on_resume(struct katamaran_ctx *ctx, struct kat_redirect *
 		ret |= kat_holder_release(ctx, &d->nic[i].holder);
 	if (ret < 0)
 		return -1;
-	if (round == 0)
+	if (round == 0) {
+		kat_returning_forget(&d->back);
 		return KAT_REDIRECT_ROUND_MS;
+	}
 	for (size_t i = 0; i < d->nics; i++)
 		kat_holder_count(ctx, &d->nic[i].holder);
 	if (!r->tunnels)
@@ -449,6 +456,9 @@ void kat_redirect_dest_cleanup(struct katamaran_ctx *ctx, struct kat_redirect *r
 	if (d->counts && look_at_devices(ctx, r, true, &packets) < 0)
 		katamaran_doubt(ctx, "what arrived last could not be counted");
 	for (size_t i = d->nics; i-- > 0;) {
+		/* A guest may still come where somebody has ended this end alone. */
+		if (outcome == KATAMARAN_FAILED)
+			kat_returning_give(ctx, &d->back, &d->nic[i].holder);
 		kat_holder_finish(ctx, &d->nic[i].holder, guest);
 		put_back_nic(ctx, r, i, guest);
 		if (guest)

@@ -192,6 +192,14 @@ static bool send_packet(struct kat_exit *e, const uint8_t *packet, size_t length
 	return true;
 }
 
+static bool pass_on(struct kat_salvage *s, int family, const uint8_t *packet,
+		    size_t length, int64_t until_ns)
+{
+	if (s->give)
+		return s->give(s->ctx, packet, length) == 0;
+	return send_packet(exit_of(s, family), packet, length, until_ns);
+}
+
 static bool is_guests(const struct kat_salvage *s, const struct kat_offload *o)
 {
 	const uint8_t *to = kat_offload_destination(o);
@@ -231,12 +239,12 @@ static void take_frame(struct kat_salvage *s, size_t length,
 		found->lost++;
 	if (ret <= 0)
 		return;
-	if (!is_guests(s, &o)) {
+	if (s->count ? !is_guests(s, &o) : !is_unicast(s->frame + before, &o)) {
 		found->strange += is_unicast(s->frame + before, &o);
 		return;
 	}
 	while ((packet = kat_offload_next(&o, s->segment, &size))) {
-		if (send_packet(exit_of(s, o.family), packet, size, until_ns))
+		if (pass_on(s, o.family, packet, size, until_ns))
 			found->sent++;
 		else
 			found->lost++;

@@ -25,11 +25,15 @@ struct kat_exit {
 };
 
 struct kat_salvage {
-	bool ready;			/* all exits that the guest needs are open */
-	const struct kat_guest_ip *ips; /* whose packets are sent on */
+	bool ready; /* all exits that the guest needs are open */
+	/* Whose packets are sent on; where there are none: what is for one host. */
+	const struct kat_guest_ip *ips;
 	size_t count;
 	struct kat_exit exits[2]; /* IPv4, IPv6 */
 	uint8_t *frame, *segment;
+	/* Set: takes the packets instead of the exits.  0, or -1 with errno. */
+	int (*give)(struct katamaran_ctx *ctx, const void *packet, size_t length);
+	struct katamaran_ctx *ctx; /* for that */
 };
 
 /* What was found; adds up. */

@@ -95,7 +95,7 @@ moves() {
 	traffic_ends
 }
 
-# fails FROM TO: after the redirect, and what was held for the guest there is lost and counted.
+# fails FROM TO: after the redirect, and what was held for the guest there comes back to it.
 fails() {
 	settings=(hold_s=1)
 	on "$1" write /run/lab/fails yes
@@ -106,7 +106,8 @@ fails() {
 	sum_up "$1"
 	traffic_ends
 	[[ $(summed outcome) = failed && $(summed exit_code) = 1 ]] || fail "it failed, and: $SUMMARY"
-	agrees "the guest has stayed"
+	agrees
+	(($(summed returned) >= 20)) || fail "it failed, and what was held does not come back: $SUMMARY"
 	runs_on "$1"
 	unchanged "$1"
 	unchanged "$2"

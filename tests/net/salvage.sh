@@ -3,8 +3,8 @@
 # What a guest that is stopped has left in its tap, in network namespaces of its own: a reader
 # that never reads stands for QEMU, and the packets are put into the tap by another socket.
 # With the salvage of the cutover plugins they arrive at the other node, in order and whole,
-# and without it they do not.  Needs root; skipped (77) with the reason otherwise.  Run from
-# the build folder.
+# and without it they do not.  And what is held for a guest that does not come goes back.
+# Needs root; skipped (77) with the reason otherwise.  Run from the build folder.
 set -euo pipefail
 
 . "$(dirname "$0")/namespaces.sh" ip tcpdump perl
@@ -103,14 +103,10 @@ for device in null zero urandom net/tun; do
 done
 mount --rbind dev /dev
 
-# stopped PLUGIN QUEUES WHAT ARGUMENT...: a tap with frames in it, and a whole round of hooks of
-# a source whose guest stops before anything was redirected.  What the other node hears is
-# in heard, one packet a line.
-stopped() {
-	local plugin=$1 queues=$2 what=$3 qemu dump
-	shift 3
+# begin_qemu QUEUES: the reader that never reads, and the way to its guest.
+begin_qemu() {
 	rm -f tap0.there
-	perl qemu.pl tap0 "$queues" "${VHOSTS-0}" &
+	perl qemu.pl tap0 "$1" "${VHOSTS-0}" &
 	qemu=$!
 	for _ in {1..200}; do
 		[[ ! -e tap0.there ]] || break
@@ -120,6 +116,46 @@ stopped() {
 	ip addr replace 169.254.1.1/32 dev tap0
 	ip route replace $IP4 dev tap0
 	ip -6 route replace $IP6 dev tap0
+}
+
+end_qemu() {
+	kill $qemu
+	wait $qemu 2>/dev/null || true
+}
+
+# begin_hooks ROLE PLUGIN SETTING...: the driver, whose input is descriptor 3 and output log.
+begin_hooks() {
+	local role=$1 plugin=$2
+	shift 2
+	mkfifo hooks
+	"$driver" "$plugins/cutover-$plugin.so" "role=$role" peer=10.0.0.2 "pid=$qemu" \
+		"nic=tap0,,$MAC,$IP4,$IP6" opt.hold_s=0 opt.hold_quiet_s=0 "$@" <hooks >log 2>&1 &
+	driver_pid=$!
+	exec 3>hooks
+}
+
+# await_hook NAME: that one has run, or the driver has ended.
+await_hook() {
+	for _ in {1..500}; do
+		! grep -q "^$1:" log || break
+		kill -0 $driver_pid 2>/dev/null || break
+		sleep 0.02
+	done
+}
+
+end_hooks() {
+	exec 3>&-
+	wait $driver_pid || true
+	rm hooks
+}
+
+# stopped PLUGIN QUEUES WHAT ARGUMENT...: a tap with frames in it, and a whole round of hooks of
+# a source whose guest stops before anything was redirected.  What the other node hears is
+# in heard, one packet a line.
+stopped() {
+	local plugin=$1 queues=$2 what=$3 dump
+	shift 3
+	begin_qemu "$queues"
 	if [[ ${NEIGHBOUR-} ]]; then
 		ip neigh replace $IP4 lladdr "$NEIGHBOUR" dev tap0 nud stale
 		ip neigh replace $IP6 lladdr "$NEIGHBOUR" dev tap0 nud stale
@@ -132,23 +168,13 @@ stopped() {
 		! grep -q 'listening on' tcpdump.err || break
 		sleep 0.02
 	done
-	mkfifo hooks
-	"$driver" "$plugins/cutover-$plugin.so" role=source peer=10.0.0.2 "pid=$qemu" \
-		"nic=tap0,,$MAC,$IP4,$IP6" opt.hold_s=0 opt.hold_quiet_s=0 "$@" <hooks >log 2>&1 &
-	driver_pid=$!
-	exec 3>hooks
+	begin_hooks source "$plugin" "$@"
 	printf 'running 1\nopen\npre_copy\n' >&3
-	for _ in {1..500}; do
-		! grep -q '^pre_copy:' log || break
-		kill -0 $driver_pid 2>/dev/null || break
-		sleep 0.02
-	done
+	await_hook pre_copy
 	ip neigh show dev tap0 >entries
 	perl frames.pl tap0 "$what"
 	printf 'running 0\non_stop\non_resume 0\ncleanup done\n' >&3
-	exec 3>&-
-	wait $driver_pid || true
-	rm hooks
+	end_hooks
 	ip neigh show dev tap0 nud permanent >entries-left
 	# What tcpdump has not written when it is told to end is gone.
 	size=-1
@@ -158,10 +184,32 @@ stopped() {
 	done
 	kill -INT $dump
 	wait $dump || true
-	kill $qemu
-	wait $qemu 2>/dev/null || true
+	end_qemu
 	tcpdump -nn -vv -t -r pcap "src 10.0.0.1 and (ip proto 4 or ip proto 41 or ip proto 47) or
 		dst $IP4 or dst $IP6" 2>/dev/null | sed ':a;N;$!ba;s/\n[[:space:]]\+/ /g' >heard
+}
+
+# held QUEUES HOOKS [SETTING...]: the same frames reach the tap of a destination where they are
+# held, and these hooks follow; "dies" among them is the end of QEMU.  What is given back is
+# in back, how many packets of each length.
+held() {
+	local hook queues=$1 hooks=$2
+	shift 2
+	begin_qemu "$queues"
+	begin_hooks destination nftables "$@"
+	printf 'running 0\nopen\npre_copy\non_stop\n' >&3
+	await_hook on_stop
+	perl frames.pl tap0 all
+	for hook in $hooks; do
+		case $hook in
+		dies) end_qemu ;;
+		on_resume) echo "on_resume 0" >&3 ;;
+		*) echo "cleanup $hook" >&3 ;;
+		esac
+	done
+	end_hooks
+	[[ $hooks = *dies* ]] || end_qemu
+	sed -n 's/^back: //p' log | sort | uniq -c | sed 's/^ *//' >back
 }
 
 # What is to arrive of one turn of frames.pl, by its ports: in this order.
@@ -246,5 +294,19 @@ for VHOSTS in 4 3; do
 	*) complain "$VHOSTS queues with vhost: $(cat log)" ;;
 	esac
 done
+printf '%s\n' '20 4 1120' '60 4 1500' '20 4 48' '40 6 1500' '20 6 180' '20 6 68' >expected
+for hooks in failed "dies failed"; do
+	for queues in 1 4; do
+		held $queues "$hooks" learn.connected=1
+		diff expected back >difference ||
+			complain "$hooks, $queues queue(s): $(cat difference log)"
+	done
+done
+held 1 cancelled learn.connected=1
+[[ ! -s back ]] || complain "taken from a guest that may come: $(cat back)"
+held 1 failed
+[[ ! -s back ]] || complain "back to nobody: $(cat back)"
+held 1 "on_resume failed" learn.connected=1
+[[ ! -s back ]] || complain "taken from a guest that runs: $(cat back)"
 [[ ${tried-} ]] || skip "this kernel has none of the redirects"
 exit $fail

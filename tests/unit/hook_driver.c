@@ -333,6 +333,16 @@ int katamaran_connected(struct katamaran_ctx *ctx)
 	return setting(ctx, "learn.", "connected") != NULL;
 }
 
+/* Its version and its length. */
+int katamaran_give_back(struct katamaran_ctx *ctx, const void *packet, size_t length)
+{
+	errno = ENOTCONN;
+	if (!katamaran_connected(ctx))
+		return -1;
+	printf("back: %d %zu\n", *(const unsigned char *)packet >> 4, length);
+	return 0;
+}
+
 int katamaran_journal(struct katamaran_ctx *ctx, const char *fmt, ...)
 {
 	va_list args;

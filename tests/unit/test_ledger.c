@@ -198,11 +198,25 @@ static void test_a_guest_that_stayed_never_got_them(void **state)
 	assert_int_equal(kat_ledger_lost(&ends->source), 12);
 }
 
+static void test_what_has_come_back_is_not_lost(void **state)
+{
+	struct ends *ends = *state;
+
+	join(ends);
+	ends->source.stayed = true;
+	kat_ledger_add(&ends->source, 1, KATAMARAN_RETURNED, 11);
+	assert_int_equal(kat_ledger_lost(&ends->source), 1);
+	/* And what others had sent straight to the destination. */
+	kat_ledger_add(&ends->source, 1, KATAMARAN_RETURNED, 5);
+	assert_int_equal(kat_ledger_lost(&ends->source), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, two_ends, free_ends)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_guest_that_stayed_never_got_them),
+		TEST(test_what_has_come_back_is_not_lost),
 		TEST(test_both_ends_prove_it),
 		TEST(test_fewer_arrive),
 		TEST(test_more_arrive),
