@@ -122,13 +122,17 @@ static void settle_packets(struct source *s)
 			kat_ledger_sum(ledger, KATAMARAN_RETURNED));
 }
 
-/* Waits for what the other end has counted. */
+/* Waits for what the other end has counted, which it tells also when it has failed. */
 static void ask_result(struct kat_end *end, int ms)
 {
 	cleanup_json struct json_object *result = NULL;
 	cleanup_error struct kat_error *why = NULL;
+	int64_t deadline = kat_deadline_ms(ms);
 
-	if (kat_peer_wait(end->peer, "result", kat_deadline_ms(ms), &result, &why) < 0)
+	while (kat_peer_wait(end->peer, "result", deadline, &result, &why) < 0 &&
+	       why->sys_errno == ECANCELED)
+		kat_error_free(&why);
+	if (!result)
 		kat_log(KAT_WARNING, "the destination's result is unknown: %s",
 			why->message);
 	kat_ledger_join(&end->migration.ledger, result);

@@ -225,7 +225,10 @@ while read -r line; do
 		;;
 	*'"ask"'*) say state ",$(<"$0.state")" ;;
 	*'"over"'*) say result && exit ;;
-	*'"failed"'*) exit ;;
+	*'"failed"'*)
+		[[ ! -e $0.last ]] || while read -r line; do echo "$line"; sleep 0.2; done <"$0.last"
+		exit
+		;;
 	esac
 done
 END
@@ -573,6 +576,17 @@ at_the_gate "$switches"
 peer_says "$work/open" failed
 verdict "the destination fails when QEMU is stopping the guest" 3 'source: redirected -> stopped' \
 	'that end failed before the guest ran' '!The guest runs on' '!succeeded' '!<migrate_cancel'
+
+# Both fail, each for a reason of its own; what the other end has counted comes after that.
+at_the_gate
+printf '%s\n' '{"type":"failed","reason":"too"}' '{"type":"back","packet":"45"}' \
+	'{"type":"result","nics":[],"doubts":["told"]}' >"$work/peer.last"
+signal_after "$work/open.said" TERM
+peer_says "$work/open" nothing
+verdict "the destination's result comes after its failure" 130 'The guest runs on the source' \
+	'1 packet(s) that came back could not be given to the guest: they are not for it' \
+	'destination: told' '!result is unknown'
+rm "$work/peer.last"
 
 at_the_gate
 peer_says "$work/open" bye
