@@ -20,7 +20,8 @@ usage() {
 		  --keep                  the lab stays up at the end, with a prompt
 		Everything is kept below KATAMARAN_LAB (/var/tmp/katamaran-lab); KATAMARAN=PREFIX takes
 		an installed katamaran instead of building this one, KATAMARAN_FAULTY=DIR what was built
-		with --enable-fault-injection and installed in DIR/prefix.  With --all and --core nothing
+		with --enable-fault-injection and installed in DIR/prefix, and LAB_QEMU=DIR the
+		qemu-system-x86_64 that is in DIR for the guests.  With --all and --core nothing
 		is begun after ENOUGH_S (3600) seconds, and all has ended 18 minutes later.
 	END
 }

@@ -11,6 +11,7 @@ VERBOSE=${VERBOSE-1}	# katamaran -v
 PATIENCE=3
 HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 LAB=${KATAMARAN_LAB:-/var/tmp/katamaran-lab}
+PATH=${LAB_QEMU:+$LAB_QEMU:}$PATH
 # shellcheck source=testenv/topology.sh
 . "$HERE/topology.sh"
 
@@ -503,6 +504,12 @@ prompt() {
 
 # ---- the places, from inside -------------------------------------------------------------
 
+# What every kernel is told, see kernel() in node.sh.
+common_conf() {
+	printf 'OUT=%q\n' "$LOGS"
+	printf 'export LAB_QEMU=%q\n' "${LAB_QEMU-}"
+}
+
 place_up() {
 	local node wire to from
 	mkdir -p /run/lab /run/uml
@@ -517,7 +524,7 @@ place_up() {
 	host)
 		{
 			echo "NODES=(client fabric node1 node2) WIRE= FIFOS=/run/lab"
-			printf 'OUT=%q\n' "$LOGS"
+			common_conf
 			node_conf
 		} >/run/lab/conf
 		bash "$HERE/node.sh" kernel /run/lab/conf >"$LOGS/kernel.log" 2>&1 &
@@ -561,7 +568,7 @@ uml() {
 	[[ $fd ]] && words+=("vec0:transport=fd,fd=$fd,depth=128,gro=0")
 	{
 		echo "NODES=($*) WIRE=$end TTY=1"
-		printf 'OUT=%q\n' "$LOGS"
+		common_conf
 		# shellcheck disable=SC2086
 		printf 'MODULES=(%s)\n' "$(uml_modules $UML_BASE $needs | tr '\n' ' ')"
 	} >"$LOGS/uml-$name.conf"

@@ -9,7 +9,7 @@
 # A fork and exec costs 20 to 100 ms in User-Mode Linux, so the agents stay, and whatever is
 # asked of them often (QMP, logs, exit codes, the guest's console) is done by bash itself.
 set -uo pipefail
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+export PATH=${LAB_QEMU:+$LAB_QEMU:}/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 SELF=$(realpath "$0")
 L=/run/lab		# every node has a /run of its own
