@@ -115,6 +115,8 @@ static void join_nic(struct kat_ledger *ledger, size_t i, struct json_object *ni
 		if (n < 0)
 			continue;
 		ledger->told |= 1u << what;
+		if (what == KATAMARAN_DROPPED_TUNNEL && i < ledger->n_nics)
+			ledger->other_tunnel += (uint64_t)n;
 		if (i < ledger->n_nics)
 			ledger->counts[i][what] += (uint64_t)n;
 		else if (what >= KATAMARAN_DROPPED_PLUG &&
@@ -188,7 +190,8 @@ static uint64_t not_returned(const struct kat_ledger *ledger)
 {
 	uint64_t sent = kat_ledger_sum(ledger, KATAMARAN_REDIRECTED) +
 			kat_ledger_sum(ledger, KATAMARAN_SALVAGED) +
-			kat_ledger_sum(ledger, KATAMARAN_DROPPED_TUNNEL);
+			kat_ledger_sum(ledger, KATAMARAN_DROPPED_TUNNEL) -
+			ledger->other_tunnel;
 	uint64_t returned = kat_ledger_sum(ledger, KATAMARAN_RETURNED);
 
 	/* More, where others sent to the destination, too. */

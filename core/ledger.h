@@ -22,9 +22,10 @@ struct kat_ledger {
 	uint32_t told;	     /* a bit for each counter that was told at all */
 	char *doubts[KAT_LEDGER_DOUBTS]; /* why the verdict can be but "unknown" */
 	size_t n_doubts;
-	bool joined;	     /* the other end's counters are in here, too */
-	bool stayed;	     /* the guest has: what did not come back is lost */
-	uint64_t other_lost; /* of NICs that only the other end knows */
+	bool joined;	       /* the other end's counters are in here, too */
+	bool stayed;	       /* the guest has: what did not come back is lost */
+	uint64_t other_lost;   /* of NICs that only the other end knows */
+	uint64_t other_tunnel; /* DROPPED_TUNNEL of the other end, which had left here */
 };
 
 enum kat_verdict {
