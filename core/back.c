@@ -39,7 +39,10 @@ int kat_back_send(struct kat_peer *peer, const void *packet, size_t length)
 	members = json_object_new_object();
 	json_object_object_add(members, "packet",
 			       json_object_new_string_len(text, (int)(2 * length)));
-	return kat_peer_send(peer, "back", members) ? 0 : -1;
+	if (kat_peer_send(peer, "back", members))
+		return 0;
+	errno = ENOTCONN;
+	return -1;
 }
 
 void kat_back_keep(struct json_object **kept, struct json_object *message)

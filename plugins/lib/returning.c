@@ -99,6 +99,6 @@ void kat_returning_give(struct katamaran_ctx *ctx, struct kat_returning *back,
 	if (found.lost)
 		katamaran_log(ctx, LOG_WARNING,
 			      "tap %s: %llu packet(s) that were held for the guest are "
-			      "lost: they could not be given back: %m",
+			      "lost: they could not be given back",
 			      h->tap, (unsigned long long)found.lost);
 }
