@@ -13,8 +13,6 @@
 
 /* For the source to judge what it was told. */
 #define PREPARE_MS 30000
-/* The source cancels the migration, and its plugins take back what they have done. */
-#define FAILURE_MS 10000
 
 static int check_incoming(struct dest *d, struct kat_error **err)
 {
@@ -126,11 +124,11 @@ static void await_end_of_redirect(struct dest *d)
 {
 	cleanup_error struct kat_error *why = NULL;
 
-	if (!d->held || d->resumed_ns || d->given_up || !d->end->peer ||
+	if (!d->held || d->resumed_ns || d->over || !d->end->peer ||
 	    kat_peer_gone(d->end->peer) || !is_guest_lost(d))
 		return;
 	kat_end_tell_failure(d->end, d->end->reason);
-	kat_peer_wait(d->end->peer, "over", kat_deadline_ms(FAILURE_MS), NULL, &why);
+	kat_peer_wait(d->end->peer, "over", kat_deadline_ms(KAT_FAILURE_MS), NULL, &why);
 }
 
 static int fail(struct dest *d, struct kat_error **err)

@@ -11,7 +11,6 @@ struct dest {
 	int64_t resumed_ns;
 	bool over;	/* the source has removed its redirect */
 	bool held;	/* the cutover's on_stop has run */
-	bool given_up;	/* by the source, which has taken its redirect back */
 	bool unloaded;	/* QEMU says that it cannot run the guest */
 	bool arrived;	/* all of the guest, which the source has given away */
 	bool shut_down; /* the guest, after it had arrived */

@@ -313,7 +313,7 @@ static enum dest_state give_up(struct dest *d, struct json_object *message)
 	const char *reason = kat_json_string(message, "reason");
 	struct kat_error *why = NULL;
 
-	d->given_up = true;
+	d->over = true;
 	kat_error_set(&why, KAT_EXIT_FAILED, "the source gave up: %s",
 		      reason ? reason : "");
 	return go_ended(d, &why);

@@ -23,6 +23,12 @@
  */
 #define KAT_QMP_MS 15000
 
+/*
+ * Where either end has failed: for the other to take back what it has done, and to tell
+ * what it has counted.
+ */
+#define KAT_FAILURE_MS 10000
+
 /* When what happened, CLOCK_MONOTONIC ns; 0: not, or not seen on this end. */
 struct kat_times {
 	int64_t start;	     /* of the program's work */

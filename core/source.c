@@ -16,8 +16,6 @@
 /* The other end starts; its plugins open and prepare; at the end it cleans up. */
 #define READY_MS  120000
 #define RESULT_MS 30000
-/* The same where it has failed, or has been told that this end has. */
-#define FAILURE_MS 10000
 /* A link that is over has nothing left to do. */
 #define LINK_END_MS 2000
 /* QEMU lets the guest go on at once, unless it hangs. */
@@ -146,7 +144,7 @@ static void settle_failure(struct source *s)
 	if (s->redirect_ns && end->peer && !end->undecided &&
 	    !end->migration.ledger.joined) {
 		kat_end_tell_failure(end, end->reason);
-		ask_result(end, FAILURE_MS);
+		ask_result(end, KAT_FAILURE_MS);
 	}
 	if (end->migration.ledger.stayed)
 		settle_packets(s);
