@@ -214,11 +214,14 @@ static bool is_guests(const struct kat_salvage *s, const struct kat_offload *o)
 /* Whether the packet was for one host alone, and not by a link-local address. */
 static bool is_unicast(const uint8_t *frame, const struct kat_offload *o)
 {
-	const uint8_t *to = kat_offload_destination(o);
+	struct in6_addr to; /* which is at no even place in a frame */
 
 	if (frame[0] & 1)
 		return false;
-	return o->family == AF_INET || !IN6_IS_ADDR_LINKLOCAL((const void *)to);
+	if (o->family == AF_INET)
+		return true;
+	memcpy(&to, kat_offload_destination(o), sizeof(to));
+	return !IN6_IS_ADDR_LINKLOCAL(&to);
 }
 
 static void take_frame(struct kat_salvage *s, size_t length,
@@ -228,6 +231,7 @@ static void take_frame(struct kat_salvage *s, size_t length,
 	size_t before = h->before + h->virtio;
 	const uint8_t *packet;
 	struct kat_offload o;
+	bool unicast;
 	size_t size;
 	int ret;
 
@@ -239,8 +243,9 @@ static void take_frame(struct kat_salvage *s, size_t length,
 		found->lost++;
 	if (ret <= 0)
 		return;
-	if (s->count ? !is_guests(s, &o) : !is_unicast(s->frame + before, &o)) {
-		found->strange += is_unicast(s->frame + before, &o);
+	unicast = is_unicast(s->frame + before, &o);
+	if (s->count ? !is_guests(s, &o) : !unicast) {
+		found->strange += unicast;
 		return;
 	}
 	while ((packet = kat_offload_next(&o, s->segment, &size))) {
