@@ -146,6 +146,15 @@ static int see_bridge(struct katamaran_ctx *ctx, struct kat_holder *h)
 	return 0;
 }
 
+/* The plug opens, and says before what it has held. */
+static void add_opening(struct kat_nl_batch *batch, int index)
+{
+	kat_msg_plug_get(kat_nl_batch_next(batch), index);
+	kat_nl_batch_add(batch);
+	kat_msg_plug_release(kat_nl_batch_next(batch), index);
+	kat_nl_batch_add(batch);
+}
+
 /* What block and release send, ready. */
 static void build_batches(struct kat_holder *h)
 {
@@ -156,10 +165,7 @@ static void build_batches(struct kat_holder *h)
 	if (h->plugged) {
 		kat_msg_plug_block(kat_nl_batch_next(&h->block), index);
 		kat_nl_batch_add(&h->block);
-		kat_msg_plug_get(kat_nl_batch_next(&h->release), index);
-		kat_nl_batch_add(&h->release);
-		kat_msg_plug_release(kat_nl_batch_next(&h->release), index);
-		kat_nl_batch_add(&h->release);
+		add_opening(&h->release, index);
 	}
 	if (h->bridged) {
 		kat_msg_fdb(kat_nl_batch_next(&h->block), RTM_NEWNEIGH, index, h->mac,
@@ -255,10 +261,7 @@ int kat_holder_let_out(struct katamaran_ctx *ctx, struct kat_holder *h)
 
 	if (!h->closed)
 		return 0;
-	kat_msg_plug_get(kat_nl_batch_next(&batch), h->link.index);
-	kat_nl_batch_add(&batch);
-	kat_msg_plug_release(kat_nl_batch_next(&batch), h->link.index);
-	kat_nl_batch_add(&batch);
+	add_opening(&batch, h->link.index);
 	if (kat_nl_batch_send(h->nl, &batch, kat_qdisc_read_stats, &stats,
 			      katamaran_deadline_ns(ctx)) < 0)
 		return -1;
