@@ -66,74 +66,69 @@ static size_t read_packet(struct json_object *message, uint8_t bytes[KAT_BACK_BY
 	return n / 2;
 }
 
-/* Where it goes, which is 0 bytes long where that is not to be seen. */
-static socklen_t destination(const uint8_t *packet, size_t length,
-			     struct sockaddr_storage *to)
+/* The address that it goes to, inside of it; NULL where that is not to be seen. */
+static const uint8_t *destination(const uint8_t *packet, size_t length, int *family)
 {
-	struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
-	struct sockaddr_in *four = (struct sockaddr_in *)to;
 	int version = length ? packet[0] >> 4 : 0;
 
-	memset(to, 0, sizeof(*to));
-	if (version == 4 && length >= sizeof(struct iphdr)) {
-		four->sin_family = AF_INET;
-		memcpy(&four->sin_addr, packet + offsetof(struct iphdr, daddr),
-		       sizeof(four->sin_addr));
-		return sizeof(*four);
-	}
-	if (version == 6 && length >= sizeof(struct ip6_hdr)) {
-		six->sin6_family = AF_INET6;
-		memcpy(&six->sin6_addr, packet + offsetof(struct ip6_hdr, ip6_dst),
-		       sizeof(six->sin6_addr));
-		return sizeof(*six);
-	}
-	return 0;
+	*family = version == 6 ? AF_INET6 : AF_INET;
+	if (version == 4 && length >= sizeof(struct iphdr))
+		return packet + offsetof(struct iphdr, daddr);
+	if (version == 6 && length >= sizeof(struct ip6_hdr))
+		return packet + offsetof(struct ip6_hdr, ip6_dst);
+	return NULL;
 }
 
 /* The NIC that has the address; the number of NICs where none has. */
-static size_t nic_of(const struct kat_config *config, const struct sockaddr_storage *to)
+static size_t nic_of(const struct kat_config *config, int family, const uint8_t *to)
 {
-	bool is_six = to->ss_family == AF_INET6;
 	char text[INET6_ADDRSTRLEN];
-	size_t nic, i;
+	size_t nic;
 
-	if (!inet_ntop(
-		    to->ss_family,
-		    is_six ? (const void *)&((const struct sockaddr_in6 *)to)->sin6_addr
-			   : (const void *)&((const struct sockaddr_in *)to)->sin_addr,
-		    text, sizeof(text)))
-		return config->n_nics;
+	inet_ntop(family, to, text, sizeof(text));
 	for (nic = 0; nic < config->n_nics; nic++)
-		for (i = 0; i < config->nics[nic].n_ips; i++)
+		for (size_t i = 0; i < config->nics[nic].n_ips; i++)
 			if (!strcmp(config->nics[nic].ips[i], text))
 				return nic;
 	return nic;
 }
 
 /* With the header that it has (IP_HDRINCL is what IPPROTO_RAW means, raw(7)). */
-static bool give(int fds[2], const uint8_t *packet, size_t length,
-		 const struct sockaddr_storage *to, socklen_t size)
+static bool give(int fds[2], const uint8_t *packet, size_t length, int family,
+		 const uint8_t *to)
 {
-	int *fd = &fds[to->ss_family == AF_INET6];
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+	struct sockaddr_in four = {.sin_family = AF_INET};
+	bool is_six = family == AF_INET6;
+	int *fd = &fds[is_six];
 
+	if (is_six)
+		memcpy(&six.sin6_addr, to, sizeof(six.sin6_addr));
+	else
+		memcpy(&four.sin_addr, to, sizeof(four.sin_addr));
 	if (*fd < 0)
-		*fd = socket(to->ss_family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		*fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			     IPPROTO_RAW);
-	return *fd >= 0 && sendto(*fd, packet, length, 0, (const struct sockaddr *)to,
-				  size) == (ssize_t)length;
+	return *fd >= 0 && sendto(*fd, packet, length, 0,
+				  is_six ? (const void *)&six : (const void *)&four,
+				  is_six ? sizeof(six) : sizeof(four)) == (ssize_t)length;
 }
 
 /* True where it was for the guest and went. */
 static bool give_message(struct kat_migration *migration, int fds[2],
 			 struct json_object *message)
 {
+	const struct kat_config *config = migration->config;
 	uint8_t packet[KAT_BACK_BYTES];
-	size_t length = read_packet(message, packet);
-	struct sockaddr_storage to;
-	socklen_t size = destination(packet, length, &to);
-	size_t nic = size ? nic_of(migration->config, &to) : migration->config->n_nics;
+	size_t length = read_packet(message, packet), nic;
+	const uint8_t *to;
+	int family;
 
-	if (nic == migration->config->n_nics || !give(fds, packet, length, &to, size))
+	to = destination(packet, length, &family);
+	if (!to)
+		return false;
+	nic = nic_of(config, family, to);
+	if (nic == config->n_nics || !give(fds, packet, length, family, to))
 		return false;
 	kat_ledger_add(&migration->ledger, nic, KATAMARAN_RETURNED, 1);
 	return true;
