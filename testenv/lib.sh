@@ -812,29 +812,26 @@ traffic_ends() {
 	done
 }
 
+# said TEXT FILES: what stands behind the text in those of a node's files, and last of it.
+said() {
+	local node line
+	for node in node1 node2; do
+		line=$(on "$node" eval "grep -hs '$1: ' /run/lab/$2 || true")
+		[[ ! $line ]] || printf '; %s says: %s' "$node" "${line##*"$1: "}"
+	done
+}
+
 # What the guest's kernel says of a queue that QEMU does not serve.  For a guest of one processor
 # TCG leaves the memory barriers out (tcg_gen_mb() before QEMU 8.1), and a driver then misses, once
 # in a great many packets, that it has to call QEMU.
-watchdog() {
-	local node line
-	for node in node1 node2; do
-		line=$(on "$node" eval "grep -hs 'NETDEV WATCHDOG' /run/lab/serial-* || true")
-		[[ ! $line ]] || printf '; its kernel on %s: %s' "$node" "${line##*NETDEV WATCHDOG: }"
-	done
-}
+watchdog() { said 'NETDEV WATCHDOG' 'serial-*'; }
+
+# What katamaran itself says of the packets: it must not claim what probe refutes.
+verdicts() { said 'verdict of this end' 'kata-*.err'; }
 
 # longer A B: A is not less than B; both have as many decimals.
 longer() {
 	((10#${1/./} >= 10#${2/./}))
-}
-
-# What katamaran itself says of the packets: it must not claim what probe refutes.
-verdicts() {
-	local node line
-	for node in node1 node2; do
-		line=$(on "$node" eval "grep -hs 'verdict of this end' /run/lab/kata-*.err || true")
-		[[ ! $line ]] || printf '; %s says: %s' "$node" "${line##*this end: }"
-	done
 }
 
 nothing_lost() {
@@ -895,6 +892,16 @@ open_gate() {
 # For good, or until katamaran lets QEMU go on.
 stopped_by_qemu() {
 	[[ $(field status "$(qmp "$1" '{"execute":"query-migrate"}')") =~ ^(completed|pre-switchover)$ ]]
+}
+
+# long_blackout COMMAND: the storage is a site's script which takes its time before the command,
+# so that much is held by then.
+long_blackout() {
+	# shellcheck disable=SC2016	# the script's own
+	printf '%s\n' '#!/bin/sh' '[ "$1" = on_stop ] || exit 2' 'sleep 0.8' "$1" \
+		>"$LOGS/site-script"
+	chmod 755 "$LOGS/site-script"
+	storage="plugin = \"script\"; path = \"$LOGS/site-script\"; roles = [ \"source\" ]; on_stop_ms = 3000;"
 }
 
 # turn_round: another QEMU on node1, to go back to.

@@ -5,16 +5,6 @@
 needs=$NFTABLES wants=katamaran places=host
 stop_ms=5000
 
-# So long a blackout that much is held by then.
-site_script() {
-	cat <<-'END'
-		#!/bin/sh
-		[ "$1" = on_stop ] || exit 2
-		sleep 0.8
-		[ -e /run/lab/holds ]
-	END
-}
-
 # fails [COMMAND...]: a migration that does, at the switchover, with the command amid it.
 fails() {
 	awaits_guest node2
@@ -47,9 +37,7 @@ qemu_dies() {
 }
 
 scenario() {
-	site_script >"$LOGS/site-script"
-	chmod 755 "$LOGS/site-script"
-	storage="plugin = \"script\"; path = \"$LOGS/site-script\"; roles = [ \"source\" ]; on_stop_ms = 3000;"
+	long_blackout '[ -e /run/lab/holds ]'
 	guest node1
 	guest_up node1
 	fails

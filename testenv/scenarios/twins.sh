@@ -5,20 +5,8 @@
 needs="ipip sch_plug sch_fq_codel" wants=katamaran places='host uml' alone=2
 limit=600 stop_ms=3000
 
-# A long blackout, so that much has to be held.
-site_script() {
-	cat <<-'END'
-		#!/bin/sh
-		[ "$1" = on_stop ] || exit 2
-		sleep 0.8
-		[ ! -e /run/lab/fails ]
-	END
-}
-
 scenario() {
-	site_script >"$LOGS/site-script"
-	chmod 755 "$LOGS/site-script"
-	storage="plugin = \"script\"; path = \"$LOGS/site-script\"; roles = [ \"source\" ]; on_stop_ms = 3000;"
+	long_blackout '[ ! -e /run/lab/fails ]'
 	guest node1
 	guest_up node1
 	# The proof, first, with all of them.  Each tap has another queue to be put back.
